@@ -1,0 +1,115 @@
+# libgcalloc: `make help` lists the targets.
+#
+# MODE=release (default) | debug | asan | tsan selects the variety; each but release
+# has its own build/<mode>/.
+
+MODE ?= release
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+INSTALL ?= install
+CC ?= cc
+AR ?= ar
+LD = ld
+OBJCOPY ?= objcopy
+
+VERSION = 0.1.0
+SONAME = libgcalloc.so.1
+
+ifeq ($(MODE),release)
+BUILD = build
+else
+BUILD = build/$(MODE)
+endif
+
+OPTIMISE.release = -O2
+OPTIMISE.debug = -O1 -DGCALLOC_DEBUG_CHECKS
+OPTIMISE.asan = -O1 -DGCALLOC_DEBUG_CHECKS -fsanitize=address,undefined -fno-sanitize-recover=undefined
+OPTIMISE.tsan = -O1 -DGCALLOC_DEBUG_CHECKS -fsanitize=thread
+
+CFLAGS ?= -g
+WARNINGS = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+CODEGEN = -std=gnu17 -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec \
+	-fno-stack-protector -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
+	-fno-builtin-free -fno-strict-aliasing -fno-plt
+ALL_CFLAGS = $(CODEGEN) $(OPTIMISE.$(MODE)) $(WARNINGS) $(CFLAGS) $(CPPFLAGS) -Isrc -Iinclude
+LIBS = -lpthread -ldl
+
+SOURCES = $(filter-out src/heap/mksizeclasses.c,$(wildcard src/*/*.c))
+OBJECTS = $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
+
+.PHONY: all demo test bench bench-full leak-table install uninstall help clean sizeclasses lint stress
+.DELETE_ON_ERROR:
+
+all: $(BUILD)/libgcalloc.so $(BUILD)/libgcalloc.a	## build/libgcalloc.so and build/libgcalloc.a
+
+$(BUILD)/obj/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libgcalloc.so: $(OBJECTS) src/api/exports.map
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -o $@.tmp $(OBJECTS) -Wl,-soname,$(SONAME) \
+		-Wl,--version-script=src/api/exports.map \
+		-Wl,-z,now,-z,relro,-z,nodelete,-z,initfirst,-z,noexecstack $(LIBS)
+	mv $@.tmp $@
+	ln -sf libgcalloc.so $(BUILD)/$(SONAME)
+
+# One object with hidden symbols made local: internal names need no library prefix.
+$(BUILD)/libgcalloc.a: $(OBJECTS)
+	$(LD) -r -o $(BUILD)/gcalloc.o $(OBJECTS)
+	$(OBJCOPY) --localize-hidden $(BUILD)/gcalloc.o
+	rm -f $@
+	$(AR) rcs $@ $(BUILD)/gcalloc.o
+
+-include $(OBJECTS:.o=.d)
+
+demo: all	## the main job, seen in a minute: a leaking program without and with the library
+	tests/demo/run.sh
+
+test:	## everything CI runs; installs what only the tests need
+	tests/run.sh
+
+stress: all	## long torture (minutes)
+	tests/run.sh stress
+
+bench: all	## quick comparison with the other mallocs that are installed (minutes)
+	bench/run.py --quick
+
+bench-full: all	## the whole comparison
+	bench/run.py
+
+leak-table: all	## the leak table of README.md
+	tests/demo/leak-table.sh
+
+lint:	## floors, headers that compile alone, exported symbols
+	tests/tools/lint.sh
+
+sizeclasses:	## regenerate the size class tables
+	@mkdir -p build
+	$(CC) -O1 -Wall -Wextra -o build/mksizeclasses src/heap/mksizeclasses.c
+	build/mksizeclasses header > src/heap/sizeclass_table.h
+	build/mksizeclasses > src/heap/sizeclass_table.inc
+
+install: all	## PREFIX, DESTDIR: library, archive, header, gcalloc.pc, gcalloc(7)
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(MANDIR)/man7
+	$(INSTALL) -m 755 $(BUILD)/libgcalloc.so $(DESTDIR)$(LIBDIR)/libgcalloc.so.$(VERSION)
+	ln -sf libgcalloc.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgcalloc.so
+	$(INSTALL) -m 644 $(BUILD)/libgcalloc.a $(DESTDIR)$(LIBDIR)/libgcalloc.a
+	$(INSTALL) -m 644 include/gcalloc.h $(DESTDIR)$(INCLUDEDIR)/gcalloc.h
+	$(INSTALL) -m 644 src/man/gcalloc.7 $(DESTDIR)$(MANDIR)/man7/gcalloc.7
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+		src/man/gcalloc.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/gcalloc.pc
+
+uninstall:	## undo install
+	rm -f $(DESTDIR)$(LIBDIR)/libgcalloc.so* $(DESTDIR)$(LIBDIR)/libgcalloc.a \
+		$(DESTDIR)$(INCLUDEDIR)/gcalloc.h $(DESTDIR)$(MANDIR)/man7/gcalloc.7 \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/gcalloc.pc
+
+help:	## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+clean:	## remove build/
+	rm -rf build

@@ -1,0 +1,95 @@
+"""subjects -- who is measured: the allocators that can be preloaded, and the collectors.
+
+A subject is a name, a library to preload and the environment it runs in. Peers are what ratios
+are taken against; ours are never a peer of themselves.
+"""
+import glob
+import os
+import subprocess
+
+LIBRARY_DIRECTORIES = (
+    "/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/local/lib64")
+
+# Name, file name pattern, Debian package.
+PEER_LIBRARIES = (
+    ("mimalloc", "libmimalloc.so.2*", "libmimalloc2.0"),
+    ("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
+    ("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+)
+
+
+class Subject:
+    """One column: a peer (ratios are taken against the best of them) or one of ours."""
+
+    def __init__(self, name, preload=None, settings=None, is_peer=True, version=""):
+        self.name = name
+        self.preload = preload
+        self.settings = settings or {}
+        self.is_peer = is_peer
+        self.version = version
+
+    def environment(self):
+        """A small environment of its own: nothing of the caller's tunes an allocator."""
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+        env.update(self.settings)
+        if self.preload:
+            env["LD_PRELOAD"] = self.preload
+        return env
+
+
+def output_of(command):
+    """The output of a command, or "" when it does not exist or fails."""
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def package_version(package):
+    return output_of(["dpkg-query", "-W", "-f", "${Version}", package])
+
+
+def library_find(pattern):
+    for directory in LIBRARY_DIRECTORIES:
+        for path in sorted(glob.glob(os.path.join(directory, pattern))):
+            return path
+    return None
+
+
+def peers_find(complain):
+    """glibc and every known peer that is installed; complains of the others."""
+    glibc_version = os.confstr("CS_GNU_LIBC_VERSION") or "unknown"
+    found = [Subject("glibc", version=glibc_version)]
+    for name, pattern, package in PEER_LIBRARIES:
+        path = library_find(pattern)
+        if path is None:
+            complain("%s: %s is not installed (see bench/install.sh)" % (name, package))
+            continue
+        version = package_version(package) or os.path.basename(os.path.realpath(path))
+        found.append(Subject(name, path, version=version))
+    return found
+
+
+def extras_parse(arguments, is_peer):
+    """Libraries named on the command line, as path.so or name=path.so."""
+    found = []
+    for argument in arguments:
+        name, _, path = argument.rpartition("=")
+        path = os.path.abspath(path)
+        if not os.path.isfile(path):
+            raise SystemExit("bench/run.py: no such library: %s" % path)
+        found.append(Subject(name or os.path.basename(path).split(".so")[0], path,
+                             is_peer=is_peer, version="from the command line"))
+    return found
+
+
+def ours_find(library):
+    """Ours in mode manual and in mode collect, from one build."""
+    return [Subject("manual", library, {"GCALLOC_MODE": "manual"}, is_peer=False),
+            Subject("collect", library, {"GCALLOC_MODE": "collect"}, is_peer=False)]
+
+
+def hardened_find(library):
+    settings = {"GCALLOC_MODE": "manual", "GCALLOC_DEBUG": "hardened=1"}
+    return Subject("hardened", library, settings, is_peer=False)

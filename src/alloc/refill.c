@@ -1,0 +1,253 @@
+/* refill.c -- when the fast path of malloc finds nothing
+ *
+ * Each step is tried only when the one before it failed:
+ *     1. the thread's own spans, and those that others filed on its ready list
+ *     2. spans without a living home
+ *     3. while a sweep is going on: sweep some spans, then 1 again
+ *     4. a fresh span from the page heap
+ *     5. spans that dead threads left behind, empty spans of all classes given back
+ *     6. a collection, waited for
+ *     7. NULL
+ */
+#include "alloc/alloc.h"
+
+#include <string.h>
+
+#include "alloc/collect.h"
+#include "base/options.h"
+#include "gc/sweep.h"
+#include "heap/pages.h"
+
+enum {
+    SWEEP_STEP = 8,             /* spans swept between two looks at the own ready list */
+    SWEEP_STEPS = 4,            /* bounds what one allocation pays; the background sweeps on */
+};
+
+/* Step 5.  A dead thread's ready list may get spans after it was abandoned. */
+static void adopt_orphans(void)
+{
+    thread_reap_dead();
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+        if (load_relaxed(&thread->tid) == 0)
+            mcache_abandon_ready(&thread->cache);
+}
+
+static size_t give_empty_spans_back(void)
+{
+    size_t freed = 0;
+
+    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
+        for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+            freed += ready_trim(&thread->cache.ready[c], 0);
+        freed += ready_trim(&central[c], 0);
+    }
+    return freed;
+}
+
+/* Frees what can be freed without a cycle; true when it is worth trying again. */
+static bool reclaim_spans(void)
+{
+    while (sweep_some(SWEEP_STEP))
+        ;
+    return give_empty_spans_back() != 0;
+}
+
+static uint32_t refill_ready(struct mcache *cache, unsigned span_class)
+{
+    uint32_t taken = mcache_refill(cache, span_class);
+
+    if (taken == 0 && mcache_take_central(cache, span_class))
+        taken = mcache_refill(cache, span_class);
+    for (int step = 0; taken == 0 && step < SWEEP_STEPS && !sweep_is_done(); step++) {
+        sweep_some(SWEEP_STEP);
+        taken = mcache_refill(cache, span_class);
+    }
+    return taken;
+}
+
+static uint32_t refill_fresh(struct mcache *cache, unsigned span_class)
+{
+    struct span *span = pages_alloc_small(span_class, sweep_generation);
+
+    return span != NULL ? mcache_adopt(cache, span_class, span) : 0;
+}
+
+static bool refill(struct thread *thread, unsigned span_class)
+{
+    struct mcache *cache = &thread->cache;
+    uint32_t taken = refill_ready(cache, span_class);
+
+    if (taken == 0)
+        taken = refill_fresh(cache, span_class);
+    if (taken == 0) {
+        adopt_orphans();
+        taken = refill_ready(cache, span_class);
+        if (taken == 0 && reclaim_spans())
+            taken = refill_fresh(cache, span_class);
+    }
+    return taken != 0;
+}
+
+static void *small_slow(struct thread *thread, unsigned span_class)
+{
+    struct mcache *cache = &thread->cache;
+    bool collected = false;
+
+    for (;;) {
+        void *block = fast_pop(cache, span_class);
+        if (block != NULL)
+            return block;
+        if (!refill(thread, span_class)) {
+            if (collected || !collect_for_memory(thread))
+                return NULL;
+            collected = true;
+        }
+        collect_account(thread);
+    }
+}
+
+static void *large_slow(struct thread *thread, size_t bytes, size_t alignment, enum kind kind,
+                        bool *zeroed)
+{
+    for (bool collected = false;; collected = true) {
+        struct span *span = pages_alloc_large(kind, bytes, alignment, sweep_generation, zeroed);
+        if (span == NULL && reclaim_spans())
+            span = pages_alloc_large(kind, bytes, alignment, sweep_generation, zeroed);
+        if (span != NULL) {
+            collect_account_large(thread, (int64_t)span->slot_bytes);
+            return (void *)span->base;
+        }
+        if (collected || !collect_for_memory(thread))
+            return NULL;
+    }
+}
+
+struct request {
+    size_t bytes;
+    size_t alignment;           /* of a large object */
+    unsigned span_class;        /* class 0 of its kind: large */
+    bool zeroed;                /* out: known to read as zero */
+};
+
+static void *allocate(struct request *request)
+{
+    struct thread *thread = runtime_enter();
+    void *block;
+
+    request->zeroed = false;
+    if (thread == NULL)
+        return NULL;
+    if (span_class_size_class(request->span_class) != 0)
+        block = small_slow(thread, request->span_class);
+    else
+        block = large_slow(thread, request->bytes, request->alignment,
+                           span_class_kind(request->span_class), &request->zeroed);
+    bool wanted = thread->wants_cycle;
+
+    runtime_leave(thread);
+    if (UNLIKELY(wanted))
+        collect_start_wanted();
+    return block;
+}
+
+void *alloc_malloc_slow(size_t bytes)
+{
+    struct request request = { .bytes = bytes };
+
+    if (UNLIKELY(bytes > PTRDIFF_MAX))
+        return NULL;
+    request.span_class = bytes <= SMALL_MAX ? sizeclass_of(bytes) : 0;
+    return allocate(&request);
+}
+
+/* The smallest class whose slots are all aligned; 0 when a large object is needed. */
+static unsigned aligned_class(size_t alignment, size_t bytes)
+{
+    if (alignment > PAGE_BYTES || bytes > SMALL_MAX)
+        return 0;
+    for (unsigned class = sizeclass_of(max_size(bytes, alignment)); class < SIZE_CLASSES; class++)
+        if (size_classes[class].slot_bytes % alignment == 0)
+            return class;
+    return 0;
+}
+
+void *alloc_malloc_aligned(size_t alignment, size_t bytes)
+{
+    struct request request = { .bytes = max_size(bytes, 1), .alignment = alignment };
+
+    if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX)
+        return NULL;
+    if (alignment <= 16)
+        return alloc_malloc(bytes);
+    request.span_class = aligned_class(alignment, bytes);
+    if (request.span_class != 0) {
+        void *block = fast_pop(&thread_self->cache, request.span_class);
+        if (LIKELY(block != NULL))
+            return block;
+    }
+    return allocate(&request);
+}
+
+void *alloc_calloc(size_t bytes)
+{
+    struct request request = { .bytes = bytes };
+
+    if (LIKELY(bytes <= SMALL_MAX)) {
+        void *block = alloc_malloc(bytes);
+        return block != NULL ? memset(block, 0, bytes) : NULL;
+    }
+    if (bytes > PTRDIFF_MAX)
+        return NULL;
+    void *block = allocate(&request);
+
+    return block != NULL && !request.zeroed ? memset(block, 0, bytes) : block;
+}
+
+/* Pointer-free objects below 16 bytes share a 16-byte block, as in Go; the block
+ * lives as long as any of them.  A collection drops the block that is being filled:
+ * nothing but its objects keeps it alive. */
+static void *tiny_alloc(size_t bytes)
+{
+    struct thread *thread = thread_self;
+    size_t alignment = bytes >= 8 ? 8 : bytes >= 4 ? 4 : bytes >= 2 ? 2 : 1;
+    uintptr_t block = thread->tiny;
+    size_t offset = align_up(thread->tiny_used, alignment);
+
+    if (block != 0 && thread->tiny_generation == load_acquire(&sweep_generation) &&
+        offset + bytes <= 16) {
+        thread->tiny_used = (uint32_t)(offset + bytes);
+        return (void *)(block + offset);
+    }
+    struct request request = { .span_class = span_class_of(KIND_NOSCAN, SIZE_CLASS_16) };
+    void *fresh = allocate(&request);
+
+    if (fresh == NULL)
+        return NULL;
+    memset(fresh, 0, 16);
+    thread = thread_self;
+    thread->tiny = (uintptr_t)fresh;
+    thread->tiny_used = (uint32_t)bytes;
+    thread->tiny_generation = load_acquire(&sweep_generation);
+    return fresh;
+}
+
+void *alloc_gc(size_t bytes, enum kind kind)
+{
+    struct request request = { .bytes = bytes };
+
+    collect_enable_gc();
+    if (UNLIKELY(bytes > PTRDIFF_MAX))
+        return NULL;
+    if (kind == KIND_NOSCAN && bytes < 16)
+        return tiny_alloc(max_size(bytes, 1));
+    request.span_class = span_class_of(kind, bytes <= SMALL_MAX ? sizeclass_of_gc(bytes) : 0);
+    void *block = fast_pop(&thread_self->cache, request.span_class);
+
+    if (block == NULL)
+        block = allocate(&request);
+    if (block == NULL || request.zeroed)
+        return block;
+    size_t slot = size_classes[span_class_size_class(request.span_class)].slot_bytes;
+
+    return memset(block, 0, slot != 0 ? slot : bytes);
+}

@@ -1,0 +1,152 @@
+/* release.c -- when free cannot simply push
+ *
+ * PURPOSE    Everything unusual that a program may hand to free: NULL, foreign
+ *            pointers, large objects, misuse; and a full or closed magazine.
+ * INVARIANT  I6: a slot is freed exactly once.  A small slot may be pushed when its
+ *            state byte says that the program has it.  Two threads that free it at the very
+ *            same moment are found out when both flush (the freed bit is set twice); at once
+ *            in hardened mode, where every free sets the bit.
+ */
+#include "alloc/alloc.h"
+
+#include "alloc/collect.h"
+#include "base/check.h"
+#include "base/sys.h"
+#include "gc/cycle.h"
+#include "heap/pages.h"
+
+static COLD NORETURN void die_double_free(const struct span *span, const void *block)
+{
+    die("double free of %p (%zu-byte block, thread %d)", block, span->slot_bytes, sys_gettid());
+}
+
+static COLD NORETURN void die_never_allocated(const void *block)
+{
+    die("free of %p, which was never allocated (thread %d)", block, sys_gettid());
+}
+
+static COLD NORETURN void die_interior(const struct span *span, uint32_t slot, const void *block)
+{
+    die("free of %p, which is inside a %zu-byte block at %p (thread %d)", block, span->slot_bytes,
+        (void *)span_slot_address(span, slot), sys_gettid());
+}
+
+/* Memory of another allocator: the loader's before us, or a library's own. */
+static COLD void ignore_foreign(const void *block)
+{
+    static uint32_t warned;     /* atomic */
+
+    if (exchange_acq_rel(&warned, 1) == 0)
+        warn("free of %p, which is not ours; ignored", block);
+}
+
+/* Stop 1 closed the magazines; the owner opens them at its first slow free after
+ * the marking. */
+static void restore_limits(struct thread *thread)
+{
+    if (thread->limits_zeroed == 0 || load_relaxed(&gc_phase) == GC_MARKING)
+        return;
+    thread->limits_zeroed = 0;
+    mcache_init(&thread->cache);
+}
+
+/* Straight to the span: in hardened mode, or when only the span's owner may touch what else
+ * the slot carries. */
+static void release_to_span(struct thread *thread, struct span *span, uint32_t slot)
+{
+    thread->cache.freed_count++;
+    thread->cache.freed_bytes += span->slot_bytes;
+    thread->cache.class_flushed[span->span_class]++;
+    span_release_slot(span, slot);
+}
+
+static void push_slow(struct thread *thread, struct span *span, uint32_t slot, void *block)
+{
+    unsigned class = span->span_class;
+    struct magazine *magazine = &thread->cache.magazines[class];
+    uint32_t limit = mcache_limit(class);
+
+    if (magazine->fill >= limit)
+        mcache_flush(&thread->cache, class, (limit + 1) / 2);
+    magazine->entries[magazine->fill++] =
+        (struct cached){ .slot = block, .state = &span->slot_state[slot] };
+}
+
+static void free_small(struct thread *thread, struct span *span, void *block)
+{
+    uint32_t slot = span_slot_of(span, (uintptr_t)block - span->base);
+    uint64_t bit = 1ull << (slot & 63);
+
+    if (span->span_class == span_class_of(KIND_NOSCAN, SIZE_CLASS_16))
+        return;                 /* may be shared by tiny objects: the collector's */
+    if (slot >= span->slots)
+        die_never_allocated(block);
+    if (span_slot_address(span, slot) != (uintptr_t)block)
+        die_interior(span, slot, block);
+    if (load_relaxed(&span->slot_state[slot]) != SLOT_OUT)
+        die_double_free(span, block);
+    store_relaxed(&span->slot_state[slot], SLOT_IN);
+    if (load_relaxed(&gc_phase) == GC_MARKING)
+        span_mark(span, slot);
+    /* A condemned block that the program has all the same: its pointer was where
+     * nobody can look. */
+    bool condemned = (load_relaxed(&span->bits[slot >> 6].condemned) & bit) != 0;
+
+    if (condemned || mcache_limit(span->span_class) == 0)
+        release_to_span(thread, span, slot);
+    else
+        push_slow(thread, span, slot, block);
+}
+
+static void free_large(struct thread *thread, struct span *span, void *block)
+{
+    int64_t bytes = (int64_t)span->slot_bytes;
+
+    if ((uintptr_t)block != span->base)
+        die_interior(span, 0, block);
+    if (exchange_acq_rel(&span->slot_state[0], SLOT_IN) != SLOT_OUT)
+        die_double_free(span, block);
+    if (exchange_seq_cst(&span->claimed, 1) != 0)
+        die_double_free(span, block);
+    store_relaxed(&span->live, 0);
+    pages_free(span);
+    collect_account_large(thread, -bytes);
+}
+
+static void free_checked(struct thread *thread, void *block)
+{
+    struct span *span = span_of((uintptr_t)block);
+
+    restore_limits(thread);
+    thread->cache.slow_frees++;
+    if (span == NULL || !span_in_use(span))
+        die_never_allocated(block);
+    sweep_span(span);
+    if (!span_in_use(span))     /* reclaimed by that sweep */
+        die_double_free(span, block);
+    if (load_relaxed(&span->state) == SPAN_LARGE)
+        free_large(thread, span, block);
+    else
+        free_small(thread, span, block);
+}
+
+void alloc_free_slow(void *block)
+{
+    if (block == NULL)
+        return;
+    if (!heap_contains((uintptr_t)block)) {
+        ignore_foreign(block);
+        return;
+    }
+    struct thread *thread = runtime_enter();
+
+    if (thread == NULL)
+        return;                 /* no memory for a thread structure: the block is lost, not the program */
+    free_checked(thread, block);
+    collect_account(thread);
+    bool wanted = thread->wants_cycle;
+
+    runtime_leave(thread);
+    if (UNLIKELY(wanted))
+        collect_start_wanted();
+}

@@ -1,0 +1,188 @@
+/* resize.c -- realloc, and questions about a block
+ *
+ * A block stays where it is when the new size still fits its slot without wasting
+ * half of it, or when a large object can shrink or grow in place.  Large
+ * objects that must move hand their pages over (mremap) instead of copying
+ * them, from MOVE_MIN on.
+ */
+#include "alloc/alloc.h"
+
+#include <string.h>
+
+#include "alloc/collect.h"
+#include "base/check.h"
+#include "base/sys.h"
+#include "gc/sweep.h"
+#include "heap/pages.h"
+#include "os/vm.h"
+
+/* Below this, copying is cheaper than the system call and the split mapping. */
+static const size_t MOVE_MIN = (size_t)1 << 20;
+
+/* The span and slot of a block that was handed out; NULL for anything else. */
+static struct span *span_of_block(const void *address, uint32_t *slot)
+{
+    if (!heap_contains((uintptr_t)address))
+        return NULL;
+    struct span *span = span_of((uintptr_t)address);
+
+    if (span == NULL || !span_in_use(span))
+        return NULL;
+    *slot = span_slot_of(span, (uintptr_t)address - span->base);
+    if (*slot >= span->slots || load_relaxed(&span->slot_state[*slot]) != SLOT_OUT)
+        return NULL;
+    return span;
+}
+
+size_t alloc_usable_size(const void *block)
+{
+    uint32_t slot;
+    struct span *span = span_of_block(block, &slot);
+
+    if (span == NULL)
+        return 0;
+    /* A tiny object ends somewhere in its 16-byte block. */
+    return span_slot_address(span, slot) + span->slot_bytes - (uintptr_t)block;
+}
+
+void *alloc_base(const void *address)
+{
+    uint32_t slot;
+    struct span *span = span_of_block(address, &slot);
+
+    if (span == NULL)
+        return NULL;
+    return (void *)span_slot_address(span, slot);
+}
+
+static bool fits_in_place(const struct span *span, size_t bytes)
+{
+    if (load_relaxed(&span->state) == SPAN_LARGE)
+        return false;
+    return bytes <= span->slot_bytes && (bytes > span->slot_bytes / 2 || span->slot_bytes <= 64);
+}
+
+static bool resize_large(struct span *span, size_t bytes)
+{
+    struct thread *thread = runtime_enter();
+
+    if (thread == NULL)
+        return false;
+    int64_t before = (int64_t)span->slot_bytes;
+    bool done = pages_resize_large(span, bytes);
+
+    collect_account_large(thread, (int64_t)span->slot_bytes - before);
+    runtime_leave(thread);
+    return done;
+}
+
+/* Hands the pages of one large object to another of at least that size.  The
+ * target has a mapping of its own afterwards (moved); when the kernel refuses
+ * half-way the target is made whole again. */
+static bool move_pages(struct span *from, struct span *to, size_t bytes)
+{
+    size_t whole = align_up(bytes, VM_PAGE);
+
+    if (vm_move((void *)from->base, (void *)to->base, whole)) {
+        to->moved = 1;
+        return true;
+    }
+    if (!vm_renew((void *)to->base, whole))
+        die("out of address space while moving %zu bytes", whole);
+    return false;
+}
+
+static void copy_block(void *to, void *from, size_t bytes)
+{
+    struct span *source = span_of((uintptr_t)from);
+    struct span *target = span_of((uintptr_t)to);
+
+    if (bytes >= MOVE_MIN && source->state == SPAN_LARGE && target->state == SPAN_LARGE) {
+        struct thread *thread = runtime_enter();
+        bool moved = thread != NULL && !source->moved && move_pages(source, target, bytes);
+        if (thread != NULL)
+            runtime_leave(thread);
+        if (moved)
+            return;
+    }
+    memcpy(to, from, bytes);
+}
+
+static COLD NORETURN void die_bad_realloc(const void *block)
+{
+    uint32_t slot;
+    struct span *span = heap_contains((uintptr_t)block) ? span_of((uintptr_t)block) : NULL;
+
+    if (span != NULL && span_in_use(span)) {
+        slot = span_slot_of(span, (uintptr_t)block - span->base);
+        if (slot < span->slots && span_slot_address(span, slot) != (uintptr_t)block)
+            die("realloc of %p, which is inside a %zu-byte block at %p (thread %d)", block,
+                span->slot_bytes, (void *)span_slot_address(span, slot), sys_gettid());
+        die("realloc of %p, which was freed (%zu-byte block, thread %d)", block, span->slot_bytes,
+            sys_gettid());
+    }
+    die("realloc of %p, which was never allocated (thread %d)", block, sys_gettid());
+}
+
+/* Another allocator's block (the loader's, before us): its size is unknown, so
+ * what follows it up to the end of its page at most is copied. */
+static void *realloc_foreign(void *block, size_t bytes)
+{
+    void *fresh = alloc_malloc(bytes);
+    size_t readable = VM_PAGE - ((uintptr_t)block & (VM_PAGE - 1));
+
+    if (fresh != NULL)
+        memcpy(fresh, block, min_size(bytes, readable));
+    return fresh;
+}
+
+void *alloc_realloc(void *block, size_t bytes)
+{
+    uint32_t slot;
+    struct span *span = span_of_block(block, &slot);
+
+    if (span == NULL && !heap_contains((uintptr_t)block))
+        return realloc_foreign(block, bytes);
+    if (span == NULL)
+        die_bad_realloc(block);
+    enum kind kind = span_kind(span);
+    bool shared = span->span_class == span_class_of(KIND_NOSCAN, SIZE_CLASS_16);
+
+    if (!shared && span_slot_address(span, slot) != (uintptr_t)block)
+        die_bad_realloc(block);
+    if (bytes > PTRDIFF_MAX)
+        return NULL;
+    if (!shared && fits_in_place(span, bytes))
+        return block;
+    if (span->state == SPAN_LARGE && bytes > SMALL_MAX && resize_large(span, bytes))
+        return block;
+    size_t old = alloc_usable_size(block);
+    void *fresh = kind == KIND_MALLOC ? alloc_malloc(bytes) : alloc_gc(bytes, kind);
+
+    if (fresh == NULL)
+        return NULL;
+    copy_block(fresh, block, min_size(bytes, old));
+    alloc_free(block);
+    return fresh;
+}
+
+size_t alloc_trim(void)
+{
+    struct thread *thread = runtime_enter();
+    size_t pages = 0;
+
+    if (thread == NULL)
+        return 0;
+    while (sweep_some(64))
+        ;
+    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
+        if (thread->cache.magazines[c].fill != 0)
+            mcache_flush(&thread->cache, c, UINT32_MAX);
+        for (struct thread *other = thread_list(); other != NULL; other = other->next)
+            ready_trim(&other->cache.ready[c], 0);
+        ready_trim(&central[c], 0);
+    }
+    pages = pages_release_idle(0, SIZE_MAX);
+    runtime_leave(thread);
+    return pages << PAGE_SHIFT;
+}

@@ -1,0 +1,68 @@
+/* start.c -- order of initialisation, fork, exit
+ *
+ * The heap makes itself ready at the first malloc, which comes from the loader,
+ * long before any constructor, when neither environment nor libc can be used.
+ * Everything else waits for the constructor: knobs, the stop handler, fork
+ * handlers.  Until then no cycle can start.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "alloc/collect.h"
+#include "base/options.h"
+#include "gc/cycle.h"
+#include "heap/pages.h"
+#include "watch/stats.h"
+#include "world/fork.h"
+#include "world/roots.h"
+#include "world/stop.h"
+#include "world/task.h"
+
+/* Runs last of all prepare handlers, for it was registered first: nothing that
+ * allocates runs between it and the fork. */
+static void before_fork(void)
+{
+    world_fork_prepare();
+}
+
+static void after_fork_parent(void)
+{
+    world_fork_parent();
+}
+
+static void after_fork_child(void)
+{
+    arena_fork_child();
+    pages_fork_child();
+    roots_fork_child();
+    world_fork_child_all();
+    sweep_fork_child();
+    cycle_fork_child();
+    collect_fork_child();
+}
+
+static void at_exit(void)
+{
+    if (options.stats_at_exit)
+        stats_print_exit();
+}
+
+/* glibc hands constructors what main gets.  We run before libc's own (-z initfirst): `environ`
+ * is not set yet. */
+__attribute__((constructor(101))) static void start(int argc, char **argv, char **environment)
+{
+    (void)argc;
+    (void)argv;
+    options_read(environment, getauxval(AT_SECURE) != 0);
+    mcache_set_sweeper(sweep_span);
+    thread_announce_main();
+    if (options.hardened)
+        mcache_init(&thread_self->cache);
+    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    atexit(at_exit);
+    if (world_init())
+        collect_init();
+}

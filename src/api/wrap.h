@@ -1,0 +1,131 @@
+/* wrap.h -- functions of libc that we stand in front of
+ *
+ * PURPOSE    The library is found before libc, so its exported functions are called
+ *            in place of libc's of the same name, and call these in turn.  Three
+ *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
+ *            that a stop signal would cut short (wrap_block*.c), and calls that
+ *            change the rules for us (wrap_signal.c, wrap_exec.c).
+ *
+ * Blocked regions.  A call that may wait is made PARKED (world/thread.h): a stop then
+ * needs no signal, and the call is neither cut short nor fails with EINTR.  While
+ * it is parked the thread promises to touch neither heap nor roots.  What the
+ * call itself writes there (the kernel into a read buffer, libc into a semaphore)
+ * is bytes, or a pointer that so far only a pipe held: the rule that a malloc block must be
+ * found unreachable in two cycles covers a pointer in flight.  The arguments stay visible:
+ * across thread_park they live in this frame or in callee-saved registers, and
+ * those are spilled into `save`.
+ *
+ * Ways out of a blocked region other than by returning:
+ *   a signal handler of the program runs: wrap_signal.c unparks around it;
+ *   cancellation, or an exception: see PARKED_FRAME below;
+ *   siglongjmp from a handler: the thread was unparked for the handler and stays so.
+ *
+ * errno is libc's affair: nothing of ours between the real call and the return
+ * sets it (base/sys.h).
+ */
+#ifndef GCALLOC_API_WRAP_H
+#define GCALLOC_API_WRAP_H
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/atomics.h"
+#include "base/sys.h"
+#include "world/thread.h"
+
+/* The next function of that name after ours, remembered in *cache.  Looked up at the first
+ * call: a hundred look-ups at the start would cost every little program 50 us.
+ * In a fully static program there is none: NULL, or the end. */
+COLD void *wrap_find(void **cache, const char *name);
+COLD void *wrap_find_or_die(void **cache, const char *name);
+
+INLINE void *wrap_next(void **cache, const char *name)
+{
+    void *found = load_relaxed(cache);  /* every writer stores the same value */
+
+    return LIKELY(found != NULL) ? found : wrap_find_or_die(cache, name);
+}
+
+/* The real `name`; `cache` is a static void *, NULL at first. */
+#define WRAP_REAL(cache, name) ((__typeof__(&name))wrap_next(&(cache), #name))
+
+/* One blocking call of one thread. */
+struct blocked {
+    struct thread *thread;          /* NULL: the call is made unparked */
+    uint32_t handlers;              /* wrap_handlers_run at the beginning */
+    struct spilled_registers save;
+};
+
+/* How many handlers of the program ran on this thread.  Written by wrap_signal.c. */
+extern TLS_INITIAL_EXEC uint32_t wrap_handlers_run;
+
+/* The calling task is not the thread that thread_self names: a raw clone or a
+ * child of vfork that shares its thread-local storage with the thread. */
+INLINE bool wrap_is_stranger(const struct thread *thread)
+{
+    return load_relaxed(&thread->tid) != sys_gettid();
+}
+
+COLD struct thread *blocked_thread_slow(struct thread *thread);
+
+/* The thread to park: attached if it has never allocated, or else the stop would
+ * have to signal it.  On a foreign stack we make sure that it is the thread. */
+INLINE struct thread *blocked_thread(uintptr_t here)
+{
+    struct thread *thread = thread_self;
+
+    if (LIKELY(here - thread->stack_low < thread->stack_high - thread->stack_low))
+        return thread;
+    return blocked_thread_slow(thread);
+}
+
+INLINE void blocked_enter(struct blocked *blocked)
+{
+    blocked->thread = blocked_thread((uintptr_t)blocked);
+    blocked->handlers = wrap_handlers_run;
+    if (LIKELY(blocked->thread != NULL))
+        thread_park(blocked->thread, &blocked->save);
+}
+
+INLINE void blocked_leave(struct blocked *blocked)
+{
+    if (LIKELY(blocked->thread != NULL))
+        thread_unpark(blocked->thread);
+}
+
+/* The call was cut short by our stop signal, and by nothing else.  It happens only
+ * when the stopper saw the thread running just before it parked.  A handler of the program
+ * that ran as well makes the interruption the program's own. */
+INLINE bool blocked_cut_short(const struct blocked *blocked)
+{
+    return blocked->thread != NULL && blocked->handlers == wrap_handlers_run;
+}
+
+/* Ends the region.  True: fails with EINTR because of us, make the call again. */
+INLINE bool blocked_again(struct blocked *blocked, bool failed)
+{
+    blocked_leave(blocked);
+    return UNLIKELY(failed) && errno == EINTR && blocked_cut_short(blocked);
+}
+
+/* Names the unwinder's personality of the function it stands in, which must call the
+ * blocking function from this frame.  Cancellation (and pthread_exit, and C++ exceptions
+ * thrown by handlers) unwind frame by frame and ask each frame's personality; ours
+ * unparks the thread before the program's clean-up handlers run.  No instruction is spent on it,
+ * and nothing of libgcc is needed, unlike with pthread_cleanup_push. */
+#define PARKED_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_unpark_personality")
+int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
+                               void *context);
+
+/* A relative timeout that survives a repeated call. */
+struct wait_limit {
+    bool timed;
+    struct timespec end;            /* on CLOCK_MONOTONIC, if timed */
+};
+
+/* length NULL: no limit. */
+void wait_limit_start(struct wait_limit *limit, const struct timespec *length);
+/* What is left, zero at least; leaves *left alone when there is no limit. */
+void wait_limit_left(const struct wait_limit *limit, struct timespec *left);
+
+#endif

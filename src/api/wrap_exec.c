@@ -1,0 +1,155 @@
+/* wrap_exec.c -- new programs, new libraries, new identities
+ *
+ * posix_spawn, system: the parent waits, with all signals blocked, until the child has
+ * exec'ed or ended: blocked regions, see wrap.h.
+ * popen allocates inside, so it cannot be parked; it waits no longer than
+ * posix_spawn does, and a stop waits with it.
+ * vfork: the parent is not parked, for the child would run program code in its name; a stop
+ * waits until the child has exec'ed, or gives up.  But the child may be killed inside a
+ * blocked region, which it entered in the parent's thread structure, and
+ * the parent would go on as parked; so it looks.
+ *
+ * unshare, setns, set*id: a task of ours would make the process multi-threaded (unshare fails
+ * with EINVAL then) or keep the old identity for a moment.  None exists while
+ * they run.
+ *
+ * dlopen: RTLD_DEEPBIND would bind a library to libc's malloc and free before ours, and it
+ * would free our blocks with libc's free.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <grp.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "alloc/collect.h"
+#include "api/wrap_rows.h"
+
+_Static_assert(SYS_vfork == 58, "as in the assembly below");
+
+BLOCKING_ONCE1(int, system, const char *)
+BLOCKING_ONCE6(int, posix_spawn, pid_t *, const char *, const posix_spawn_file_actions_t *,
+               const posix_spawnattr_t *, char *const *, char *const *)
+BLOCKING_ONCE6(int, posix_spawnp, pid_t *, const char *, const posix_spawn_file_actions_t *,
+               const posix_spawnattr_t *, char *const *, char *const *)
+
+/* alone_begin -- from here to alone_end the process has no task of ours
+ *
+ * Not for the child of vfork: our tasks are not in its process. */
+static bool alone_begin(void)
+{
+    struct thread *thread = thread_self;
+
+    if (thread != &thread_none && wrap_is_stranger(thread))
+        return false;
+    collect_suspend();
+    return true;
+}
+
+static int alone_end(bool alone, int result)
+{
+    int saved = errno;
+
+    if (alone)
+        collect_resume();
+    errno = saved;
+    return result;
+}
+
+#define ALONE(name, parameters, arguments)              \
+    EXPORT int name parameters                          \
+    {                                                   \
+        static void *cache;                             \
+        __typeof__(&name) real = WRAP_REAL(cache, name); \
+        bool alone = alone_begin();                     \
+                                                        \
+        return alone_end(alone, real arguments);        \
+    }
+
+ALONE(unshare, (int flags), (flags))
+ALONE(setns, (int fd, int kind), (fd, kind))
+ALONE(setuid, (uid_t id), (id))
+ALONE(seteuid, (uid_t id), (id))
+ALONE(setreuid, (uid_t real_id, uid_t effective), (real_id, effective))
+ALONE(setresuid, (uid_t real_id, uid_t effective, uid_t saved), (real_id, effective, saved))
+ALONE(setgid, (gid_t id), (id))
+ALONE(setegid, (gid_t id), (id))
+ALONE(setregid, (gid_t real_id, gid_t effective), (real_id, effective))
+ALONE(setresgid, (gid_t real_id, gid_t effective, gid_t saved), (real_id, effective, saved))
+ALONE(setgroups, (size_t count, const gid_t *groups), (count, groups))
+ALONE(initgroups, (const char *user, gid_t group), (user, group))
+
+/* The parent of a vfork, back. */
+long gcalloc_vfork_parent(long child);
+__attribute__((used)) long gcalloc_vfork_parent(long child)
+{
+    struct thread *thread = thread_self;
+
+    if (UNLIKELY(load_relaxed(&thread->state) != THREAD_RUNNING))
+        thread_unpark(thread);
+    return child;
+}
+
+/* As libc's: the return address is kept in a register, for the child, which runs first and
+ * returns, overwrites its place on the stack. */
+__asm__(".pushsection .text\n"
+        ".globl vfork\n"
+        ".type vfork, @function\n"
+        ".balign 16\n"
+        "vfork:\n"
+        "    .cfi_startproc\n"
+        "    popq %rdi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    .cfi_register %rip, %rdi\n"
+        "    movl $58, %eax\n"
+        "    syscall\n"
+        "    pushq %rdi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    .cfi_offset %rip, -8\n"
+        "    movq %rax, %rdi\n"
+        "    testq %rax, %rax\n"
+        "    js gcalloc_syscall_failed\n"
+        "    jnz gcalloc_vfork_parent\n"
+        "    ret\n"
+        "    .cfi_endproc\n"
+        ".size vfork, . - vfork\n"
+        ".popsection\n");
+
+/* libc's dlopen looks at its return address, for the caller's RUNPATH and $ORIGIN count:
+ * so ours must be gone from the stack when it runs.  A jump, therefore, and assembly, for
+ * no compiler promises one. */
+void *gcalloc_dlopen_real(void);
+__attribute__((used)) void *gcalloc_dlopen_real(void)
+{
+    static void *cache;
+
+    return (void *)WRAP_REAL(cache, dlopen);
+}
+
+_Static_assert(RTLD_DEEPBIND == 8, "as in the assembly below");
+__asm__(".pushsection .text\n"
+        ".globl dlopen\n"
+        ".type dlopen, @function\n"
+        ".balign 16\n"
+        "dlopen:\n"
+        "    .cfi_startproc\n"
+        "    andl $~8, %esi\n"
+        "    pushq %rdi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    pushq %rsi\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    subq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call gcalloc_dlopen_real\n"
+        "    addq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %rsi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %rdi\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    jmp *%rax\n"
+        "    .cfi_endproc\n"
+        ".size dlopen, . - dlopen\n"
+        ".popsection\n");

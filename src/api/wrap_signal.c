@@ -1,0 +1,188 @@
+/* wrap_signal.c -- the program's signal handlers, and the thread that was parked
+ *
+ * A handler may interrupt a blocked region (poll and SIGALRM).  It would run program
+ * code in a stopped world.  So the kernel is given another address instead of
+ * the handler's: a stub, which unparks the thread, calls the handler and parks again.
+ *
+ * One stub per distinct handler: stub i calls handlers[i].  Entries are added and never
+ * changed, so
+ *   - the kernel's disposition stays the only truth: flags, mask and handler change
+ *     together, in one system call, as without us; SA_RESETHAND, siginterrupt(), and the
+ *     dispositions that libc's system() saves and restores need no thought;
+ *   - there is no lock: sigaction() stays async-signal-safe, and usable in the child of
+ *     vfork, which shares our memory but has dispositions of its own, and after fork;
+ *   - whoever learns a stub's address past us (raw rt_sigaction) can call it: it works
+ *     as the handler does.
+ * When all stubs are taken, more handlers are installed as they are: they only lose the protection.
+ *
+ * The kernel passes the three arguments (number, siginfo, ucontext) to every handler on x86-64,
+ * SA_SIGINFO or not; so do we, and the pointers are the kernel's own, so a
+ * handler that changes its ucontext has its way.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <ucontext.h>
+
+#include "api/wrap.h"
+
+enum { STUBS = 512, STUB_BYTES = 16 };
+
+typedef void (*handler_function)(int signal, siginfo_t *info, void *context);
+
+/* Entry i: the handler that stub i calls, 0: free.  Atomic, set once by compare-and-swap; the
+ * release of the winner pairs with the acquire in stub_of.  The handler itself
+ * comes after a system call that the stub was given to. */
+static uintptr_t handlers[STUBS];
+
+TLS_INITIAL_EXEC uint32_t wrap_handlers_run;
+
+/* Stub i: the fourth argument, unused by the kernel, is i. */
+__asm__(".pushsection .text\n"
+        ".globl gcalloc_signal_stubs\n"
+        ".hidden gcalloc_signal_stubs\n"
+        ".type gcalloc_signal_stubs, @function\n"
+        ".balign 16\n"
+        "gcalloc_signal_stubs:\n"
+        "    .set stub_index, 0\n"
+        "    .rept 512\n"
+        "    .balign 16\n"
+        "    movl $stub_index, %ecx\n"
+        "    jmp gcalloc_signal_handle\n"
+        "    .set stub_index, stub_index + 1\n"
+        "    .endr\n"
+        "    .balign 16\n"
+        ".size gcalloc_signal_stubs, . - gcalloc_signal_stubs\n"
+        ".popsection\n");
+extern const char gcalloc_signal_stubs[STUBS * STUB_BYTES];
+_Static_assert(STUBS == 512 && STUB_BYTES == 16, "as in the assembly above");
+
+/* Index of the stub at that address; STUBS when it is none. */
+static size_t stub_index(uintptr_t address)
+{
+    uintptr_t offset = address - (uintptr_t)gcalloc_signal_stubs;
+
+    return offset < STUBS * STUB_BYTES && offset % STUB_BYTES == 0 ? offset / STUB_BYTES : STUBS;
+}
+
+/* SIG_DFL, SIG_IGN, SIG_HOLD and SIG_ERR are no addresses. */
+static bool is_function(uintptr_t handler)
+{
+    return handler > 4095 && handler != (uintptr_t)SIG_ERR;
+}
+
+/* What to give to the kernel for a handler. */
+static uintptr_t stub_of(uintptr_t handler)
+{
+    if (!is_function(handler) || stub_index(handler) != STUBS)
+        return handler;
+    for (size_t i = 0; i < STUBS; i++) {
+        uintptr_t present = load_acquire(&handlers[i]);
+
+        if (present == 0 && cas_acq_rel(&handlers[i], &present, handler))
+            present = handler;
+        if (present == handler)
+            return (uintptr_t)gcalloc_signal_stubs + i * STUB_BYTES;
+    }
+    return handler;
+}
+
+/* What to show to the program for an address the kernel has. */
+static uintptr_t handler_of(uintptr_t address)
+{
+    size_t i = stub_index(address);
+
+    return i == STUBS ? address : load_acquire(&handlers[i]);
+}
+
+/* The interrupted task is the thread that thread_self names, and not one that shares its
+ * storage (see wrap_is_stranger).  No system call unless it was elsewhere than
+ * on the thread's stack. */
+static bool is_own(const struct thread *thread, uintptr_t sp)
+{
+    return thread != &thread_none &&
+           (sp - thread->stack_low < thread->stack_high - thread->stack_low ||
+            !wrap_is_stranger(thread));
+}
+
+/* Entered from a stub, on the kernel's signal frame. */
+void gcalloc_signal_handle(int signal, siginfo_t *info, void *context, size_t index);
+__attribute__((used)) void gcalloc_signal_handle(int signal, siginfo_t *info, void *context,
+                                                 size_t index)
+{
+    handler_function handler = (handler_function)load_acquire(&handlers[index]);
+    const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    uintptr_t rip = (uintptr_t)registers[REG_RIP], rsp = (uintptr_t)registers[REG_RSP];
+    struct thread *thread = thread_self;
+
+    wrap_handlers_run++;
+    if (UNLIKELY(!is_own(thread, rsp))) {
+        handler(signal, info, context);
+        return;
+    }
+    uintptr_t parked = thread_signal_begin(thread, rip, rsp);
+
+    handler(signal, info, context);
+    thread_signal_end(thread, parked);
+}
+
+/* sigaction and its old name. */
+typedef int (*sigaction_function)(int, const struct sigaction *, struct sigaction *);
+
+static int install(sigaction_function real, int signal, const struct sigaction *action,
+                   struct sigaction *old)
+{
+    struct sigaction ours;
+
+    if (action != NULL) {
+        ours = *action;
+        ours.sa_handler = (sighandler_t)stub_of((uintptr_t)action->sa_handler);
+        action = &ours;
+    }
+    int result = real(signal, action, old);
+
+    if (result == 0 && old != NULL)
+        old->sa_handler = (sighandler_t)handler_of((uintptr_t)old->sa_handler);
+    return result;
+}
+
+EXPORT int sigaction(int signal, const struct sigaction *action, struct sigaction *old)
+{
+    static void *cache;
+
+    return install(WRAP_REAL(cache, sigaction), signal, action, old);
+}
+
+int __sigaction(int signal, const struct sigaction *action, struct sigaction *old);
+
+EXPORT int __sigaction(int signal, const struct sigaction *action, struct sigaction *old)
+{
+    static void *cache;
+
+    return install(WRAP_REAL(cache, __sigaction), signal, action, old);
+}
+
+/* The older interfaces: all take a handler and return the previous one. */
+#undef signal
+#undef bsd_signal
+#undef sigset
+sighandler_t bsd_signal(int number, sighandler_t handler);
+sighandler_t ssignal(int number, sighandler_t handler);
+sighandler_t sysv_signal(int number, sighandler_t handler);
+sighandler_t __sysv_signal(int number, sighandler_t handler);
+
+#define SIGNAL_SETTER(name)                                                     \
+    EXPORT sighandler_t name(int number, sighandler_t handler)                  \
+    {                                                                           \
+        static void *cache;                                                     \
+        sighandler_t (*real)(int, sighandler_t) = wrap_next(&cache, #name);     \
+                                                                                \
+        handler = real(number, (sighandler_t)stub_of((uintptr_t)handler));      \
+        return (sighandler_t)handler_of((uintptr_t)handler);                    \
+    }
+
+SIGNAL_SETTER(signal)
+SIGNAL_SETTER(bsd_signal)
+SIGNAL_SETTER(ssignal)
+SIGNAL_SETTER(sysv_signal)
+SIGNAL_SETTER(__sysv_signal)
+SIGNAL_SETTER(sigset)

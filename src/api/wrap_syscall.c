@@ -1,0 +1,106 @@
+/* wrap_syscall.c -- syscall(), by which programs call the kernel past libc's functions
+ *
+ * Most numbers must reach the kernel as if we were not there: from a leaf without a
+ * frame, for a clone may come back on another stack.  So the entry is assembly and
+ * does what libc's does.  The numbers that may wait go through a C function
+ * that parks first (see wrap.h); libc's syscall() is no cancellation point either.
+ * Timeouts of a repeated call are given in full again: only a call that has just begun is ever
+ * cut short by us.
+ */
+#define _GNU_SOURCE
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#include "api/wrap.h"
+
+enum { NUMBERS = 512 };
+
+/* Constant; read by the assembly below. */
+extern const uint8_t gcalloc_syscall_waits[NUMBERS];
+const uint8_t gcalloc_syscall_waits[NUMBERS] __attribute__((used)) = {
+    [SYS_read] = 1, [SYS_readv] = 1, [SYS_write] = 1, [SYS_writev] = 1, [SYS_sendfile] = 1,
+    [SYS_splice] = 1, [SYS_getrandom] = 1, [SYS_flock] = 1,
+    [SYS_poll] = 1, [SYS_ppoll] = 1, [SYS_select] = 1, [SYS_pselect6] = 1,
+    [SYS_epoll_wait] = 1, [SYS_epoll_pwait] = 1, [SYS_epoll_pwait2] = 1,
+    [SYS_nanosleep] = 1, [SYS_clock_nanosleep] = 1, [SYS_pause] = 1,
+    [SYS_rt_sigsuspend] = 1, [SYS_rt_sigtimedwait] = 1, [SYS_wait4] = 1, [SYS_waitid] = 1,
+    [SYS_accept] = 1, [SYS_accept4] = 1, [SYS_connect] = 1, [SYS_recvfrom] = 1,
+    [SYS_recvmsg] = 1, [SYS_recvmmsg] = 1, [SYS_sendto] = 1, [SYS_sendmsg] = 1,
+    [SYS_sendmmsg] = 1, [SYS_msgsnd] = 1, [SYS_msgrcv] = 1, [SYS_semop] = 1,
+    [SYS_semtimedop] = 1, [SYS_mq_timedsend] = 1, [SYS_mq_timedreceive] = 1,
+    [SYS_io_getevents] = 1, [SYS_io_pgetevents] = 1, [SYS_io_uring_enter] = 1,
+    [SYS_futex] = 1, [SYS_futex_waitv] = 1,
+};
+
+/* Waking is what most futex calls do: not worth a park. */
+static bool futex_waits(long operation)
+{
+    switch (operation & FUTEX_CMD_MASK) {
+    case FUTEX_WAIT:
+    case FUTEX_WAIT_BITSET:
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2:
+    case FUTEX_WAIT_REQUEUE_PI:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Result of a system call to libc's convention. */
+long gcalloc_syscall_failed(long result);
+__attribute__((used)) long gcalloc_syscall_failed(long result)
+{
+    errno = (int)-result;
+    return -1;
+}
+
+_Static_assert(NUMBERS == 512, "as in the assembly below");
+
+long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f);
+__attribute__((used)) long gcalloc_syscall_parked(long nr, long a, long b, long c, long d,
+                                                  long e, long f)
+{
+    struct blocked blocked;
+    long result;
+
+    if (nr == SYS_futex && !futex_waits(b)) {
+        result = sys_call6(nr, a, b, c, d, e, f);
+    } else {
+        do {
+            blocked_enter(&blocked);
+            PARKED_FRAME();
+            result = sys_call6(nr, a, b, c, d, e, f);
+            blocked_leave(&blocked);
+        } while (result == -EINTR && blocked_cut_short(&blocked));
+    }
+    return result < 0 && result > -4096 ? gcalloc_syscall_failed(result) : result;
+}
+
+__asm__(".pushsection .text\n"
+        ".globl syscall\n"
+        ".type syscall, @function\n"
+        ".balign 16\n"
+        "syscall:\n"
+        "    .cfi_startproc\n"
+        "    cmpq $512, %rdi\n"
+        "    jae 1f\n"
+        "    leaq gcalloc_syscall_waits(%rip), %rax\n"
+        "    cmpb $0, (%rax,%rdi)\n"
+        "    jne gcalloc_syscall_parked\n"
+        "1:  movq %rdi, %rax\n"
+        "    movq %rsi, %rdi\n"
+        "    movq %rdx, %rsi\n"
+        "    movq %rcx, %rdx\n"
+        "    movq %r8, %r10\n"
+        "    movq %r9, %r8\n"
+        "    movq 8(%rsp), %r9\n"
+        "    syscall\n"
+        "    cmpq $-4095, %rax\n"
+        "    jae 2f\n"
+        "    ret\n"
+        "2:  movq %rax, %rdi\n"
+        "    jmp gcalloc_syscall_failed\n"
+        "    .cfi_endproc\n"
+        ".size syscall, . - syscall\n"
+        ".popsection\n");

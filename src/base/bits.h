@@ -1,0 +1,53 @@
+/* bits.h -- alignment and bit arithmetic on words */
+#ifndef GCALLOC_BASE_BITS_H
+#define GCALLOC_BASE_BITS_H
+
+#include "base/compiler.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+INLINE size_t align_up(size_t n, size_t alignment)
+{
+    return (n + alignment - 1) & ~(alignment - 1);
+}
+
+INLINE size_t align_down(size_t n, size_t alignment)
+{
+    return n & ~(alignment - 1);
+}
+
+INLINE bool is_power_of_two(size_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* floor(log2(n)); n must not be 0. */
+INLINE unsigned log2_floor(size_t n)
+{
+    return 63u - (unsigned)__builtin_clzl(n);
+}
+
+/* Index of the lowest set bit; word must not be 0. */
+INLINE unsigned lowest_bit(uint64_t word)
+{
+    return (unsigned)__builtin_ctzll(word);
+}
+
+INLINE unsigned count_bits(uint64_t word)
+{
+    return (unsigned)__builtin_popcountll(word);
+}
+
+INLINE size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+INLINE size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+#endif

@@ -1,0 +1,31 @@
+/* compiler.h -- the only file that names a compiler attribute
+ *
+ * PURPOSE  gcc 12 and clang 14 spell these alike; everything else in the tree
+ *          uses the words below.
+ */
+#ifndef GCALLOC_BASE_COMPILER_H
+#define GCALLOC_BASE_COMPILER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
+#define COLD __attribute__((noinline, cold))
+#define NORETURN __attribute__((noreturn))
+#define EXPORT __attribute__((visibility("default")))
+#define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define ALIGNED(n) __attribute__((aligned(n)))
+#define UNUSED __attribute__((unused))
+#define TLS_INITIAL_EXEC __thread __attribute__((tls_model("initial-exec")))
+#define PREFETCH(p) __builtin_prefetch((p), 0, 3)
+#define PREFETCH_WRITE(p) __builtin_prefetch((p), 1, 3)
+/* The compiler may not move memory accesses across this; the CPU may. */
+#define COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
+#define CPU_RELAX() __builtin_ia32_pause()
+#define CACHE_LINE 64
+
+#endif

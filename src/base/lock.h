@@ -1,0 +1,35 @@
+/* lock.h -- mutual exclusion on a futex, with a rank
+ *
+ * PURPOSE    Locks that need no libc, can be taken by the collector's own tasks,
+ *            and can be reset in a forked child.
+ * INVARIANT  Critical sections are bounded and never wait for the world, so a
+ *            mutator that waits here keeps its in_runtime flag set (thread.h).
+ */
+#ifndef GCALLOC_BASE_LOCK_H
+#define GCALLOC_BASE_LOCK_H
+
+#include "base/compiler.h"
+
+enum lock_rank {
+#define LOCK_RANK(name, guards) RANK_##name,
+#include "base/lock_ranks.def"
+#undef LOCK_RANK
+};
+
+struct lock {
+    uint32_t word;      /* atomic: 0 free, 1 held, 2 held and somebody sleeps */
+    uint32_t rank;      /* constant; enum lock_rank */
+};
+
+#define LOCK_INIT(name) { 0, RANK_##name }
+
+void lock_acquire(struct lock *lock);
+bool lock_try(struct lock *lock);
+void lock_release(struct lock *lock);
+/* In a forked child, where the holder may not exist any more. */
+void lock_reset(struct lock *lock);
+bool lock_is_held(const struct lock *lock);
+/* How often any lock had to wait; for the statistics. */
+uint64_t lock_waits(void);
+
+#endif

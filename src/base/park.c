@@ -1,0 +1,21 @@
+/* park.c -- see park.h */
+#include "base/park.h"
+
+#include <linux/futex.h>
+#include <time.h>
+
+void park_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+    struct timespec limit = {
+        .tv_sec = (time_t)(timeout_ns / 1000000000u),
+        .tv_nsec = (long)(timeout_ns % 1000000000u),
+    };
+    long timeout = timeout_ns == PARK_FOREVER ? 0 : (long)&limit;
+
+    sys_call4(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, expected, timeout);
+}
+
+void park_wake(const uint32_t *word, int count)
+{
+    sys_call3(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count);
+}

@@ -1,0 +1,25 @@
+/* park.h -- sleep and wake on a 32-bit word (futex)
+ *
+ * PURPOSE  The one way this library waits.  No libc, no errno, safe in a signal
+ *          handler.  Words are process-private.
+ */
+#ifndef GCALLOC_BASE_PARK_H
+#define GCALLOC_BASE_PARK_H
+
+#include "base/sys.h"
+
+#define PARK_FOREVER UINT64_MAX
+
+/* Sleeps while *word == expected, at most timeout_ns (PARK_FOREVER: no limit).
+ * May wake early; the caller looks at the word again. */
+void park_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+
+/* Wakes up to count sleepers of the word. */
+void park_wake(const uint32_t *word, int count);
+
+INLINE void park_wake_all(const uint32_t *word)
+{
+    park_wake(word, INT32_MAX);
+}
+
+#endif

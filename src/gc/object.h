@@ -1,0 +1,64 @@
+/* object.h -- a word, and the object it names
+ *
+ * PURPOSE    The conservative test: a word names an object when its low 48 bits
+ *            fall anywhere inside one.  The top 16 bits may hold tags or the
+ *            exponent of a boxed double; low tags are interior pointers.  Free
+ *            slots, slots freed elsewhere and the tail of a span name nothing.
+ * LOCKING    None.  Spans are type-stable, so a stale span can be looked at; the
+ *            answer is exact with the world stopped, or for a live object.
+ */
+#ifndef GCALLOC_GC_OBJECT_H
+#define GCALLOC_GC_OBJECT_H
+
+#include "heap/span.h"
+
+#define ADDRESS_BITS 48
+
+struct object {
+    struct span *span;          /* NULL: no object */
+    uint32_t slot;
+};
+
+/* The address in a word that may carry tags. */
+INLINE uintptr_t word_address(uintptr_t word)
+{
+    return word & (((uintptr_t)1 << ADDRESS_BITS) - 1);
+}
+
+/* The slot of the span that holds the address, if an object is in it. */
+INLINE bool object_in_span(const struct span *span, uintptr_t address, uint32_t *slot)
+{
+    if (!span_in_use(span))
+        return false;
+    *slot = span_slot_of(span, address - span->base);
+    return *slot < span->slots && span_objects(span, *slot >> 6) >> (*slot & 63) & 1;
+}
+
+/* The object that holds an address without tags. */
+INLINE struct object object_at(uintptr_t address)
+{
+    struct object object = { NULL, 0 };
+
+    if (!heap_contains(address))
+        return object;
+    struct span *span = span_of(address);
+    if (span != NULL && object_in_span(span, address, &object.slot))
+        object.span = span;
+    return object;
+}
+
+/* The object that a word names. */
+INLINE struct object object_of_word(uintptr_t word)
+{
+    return object_at(word_address(word));
+}
+
+/* How many bytes of a slot may hold pointers.  Of a large object only what was
+ * asked for: the rest of its last page was never written. */
+INLINE size_t object_scan_bytes(const struct span *span)
+{
+    return span->state == SPAN_LARGE ? min_size(align_up(span->requested, 8), span->slot_bytes)
+                                     : span->slot_bytes;
+}
+
+#endif

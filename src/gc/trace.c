@@ -1,0 +1,208 @@
+/* trace.c -- see trace.h */
+#include "gc/trace.h"
+
+#include "base/check.h"
+
+_Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
+
+static uint32_t queue_length(const struct tracer *tracer)
+{
+    return tracer->tail - tracer->head;
+}
+
+INLINE void queue_put(struct tracer *tracer, uintptr_t address, struct span *span)
+{
+    PREFETCH(span);
+    PREFETCH(span->bits);
+    PREFETCH((const void *)address);
+    tracer->queue[tracer->tail++ % QUEUE_WORDS] = (struct candidate){ address, span };
+}
+
+/* Queues what the words name, until the queue is full.  Returns the first word not looked at. */
+static const uintptr_t *scan_words(struct tracer *tracer, const uintptr_t *word,
+                                   const uintptr_t *end)
+{
+    uintptr_t base = arena.base;
+    size_t bytes = load_relaxed(&arena.bytes);
+    const uint64_t *pagemap = arena.pagemap;
+
+    for (; word < end; word++) {
+        size_t offset = word_address(load_relaxed(word)) - base;
+        if (offset >= bytes)
+            continue;
+        struct span *span = entry_span(load_acquire(&pagemap[offset >> PAGE_SHIFT]));
+        if (span == NULL)
+            continue;
+        if (UNLIKELY(queue_length(tracer) == QUEUE_WORDS))
+            break;
+        queue_put(tracer, base + offset, span);
+    }
+    return word;
+}
+
+/* Scans the first piece of a range; the rest, or what the queue had no room for, is
+ * pushed.  There is room for that if the range was popped.  Otherwise it is part
+ * of a marked object, which will be scanned again should the push fail. */
+static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
+{
+    const uintptr_t *from = (const uintptr_t *)low;
+    size_t piece = min_size(bytes, TRACE_PIECE_BYTES);
+    uintptr_t reached = (uintptr_t)scan_words(tracer, from, from + piece / sizeof *from);
+
+    if (UNLIKELY(reached != low + bytes))
+        work_push(tracer->list, &tracer->local, reached, low + bytes - reached);
+}
+
+static bool mark_slot(struct tracer *tracer, struct span *span, uint32_t slot)
+{
+    if (!tracer->alone)
+        return span_mark(span, slot);
+    uint64_t bit = 1ull << (slot & 63);
+    uint64_t *mark = &span->bits[slot >> 6].mark;
+    uint64_t before = load_relaxed(mark);
+
+    store_relaxed(mark, before | bit);
+    return (before & bit) == 0;
+}
+
+/* The oldest candidate of the queue: marks its object; true when that was news and
+ * the object is to be scanned. */
+static bool next_object(struct tracer *tracer, struct span **found, uint32_t *slot)
+{
+    struct candidate candidate = tracer->queue[tracer->head++ % QUEUE_WORDS];
+    struct span *span = candidate.span;
+
+    if (!object_in_span(span, candidate.address, slot) || !mark_slot(tracer, span, *slot))
+        return false;
+    enum kind kind = span_kind(span);
+    tracer->marked[kind] += span->slot_bytes;
+    *found = span;
+    return kind != KIND_NOSCAN;
+}
+
+static void push_object(struct tracer *tracer, const struct span *span, uint32_t slot)
+{
+    work_push(tracer->list, &tracer->local, span_slot_address(span, slot),
+              object_scan_bytes(span));
+}
+
+void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
+{
+    scan_range(tracer, span_slot_address(span, slot), object_scan_bytes(span));
+}
+
+/* Somebody waits: objects go to the stack, where they can be given away. */
+static COLD void feed_others(struct tracer *tracer, const struct span *span, uint32_t slot)
+{
+    push_object(tracer, span, slot);
+    if (tracer->local.top->count >= 4)
+        work_share(tracer->list, &tracer->local);
+}
+
+static void trace_next(struct tracer *tracer)
+{
+    struct span *span;
+    uint32_t slot;
+
+    if (!next_object(tracer, &span, &slot))
+        return;
+    if (worklist_is_hungry(tracer->list))
+        feed_others(tracer, span, slot);
+    else
+        trace_object(tracer, span, slot);
+}
+
+/* Makes room in the queue. */
+static void push_next(struct tracer *tracer)
+{
+    struct span *span;
+    uint32_t slot;
+
+    if (next_object(tracer, &span, &slot))
+        push_object(tracer, span, slot);
+}
+
+/* Roots may be a copy in a buffer, so no part of the range is left for later:
+ * a full queue is worked off on to the stack. */
+void trace_root_word(struct tracer *tracer, uintptr_t word)
+{
+    uintptr_t address = word_address(word);
+
+    if (!heap_contains(address))
+        return;
+    struct span *span = span_of(address);
+    if (span == NULL)
+        return;
+    if (queue_length(tracer) == QUEUE_WORDS)
+        push_next(tracer);
+    queue_put(tracer, address, span);
+}
+
+static void scan_stack(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
+{
+    for (; low < high; low++) {
+        uintptr_t word = load_relaxed(low);
+        trace_root_word(tracer, word);
+        /* One past the end of an object is a multiple of 8. */
+        if (word % 8 == 0)
+            trace_root_word(tracer, word - 1);
+    }
+}
+
+static void scan_data(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
+{
+    while ((low = scan_words(tracer, low, high)) != high)
+        push_next(tracer);
+}
+
+void trace_root_range(struct tracer *tracer, enum root_kind kind, const uintptr_t *low,
+                      const uintptr_t *high)
+{
+    if (kind == ROOT_STACK)
+        scan_stack(tracer, low, high);
+    else
+        scan_data(tracer, low, high);
+    if (worklist_is_hungry(tracer->list))
+        work_share(tracer->list, &tracer->local);
+}
+
+void trace_own(struct tracer *tracer)
+{
+    struct work work;
+
+    for (;;) {
+        if (queue_length(tracer) > QUEUE_LEAST)
+            trace_next(tracer);
+        else if (work_pop_own(&tracer->local, &work))
+            scan_range(tracer, work.address, work.bytes);
+        else
+            break;
+    }
+}
+
+static void trace_all(struct tracer *tracer)
+{
+    struct work work;
+
+    for (;;) {
+        if (queue_length(tracer) <= QUEUE_LEAST &&
+            work_pop(tracer->list, &tracer->local, &work)) {
+            scan_range(tracer, work.address, work.bytes);
+            /* The rest of a large range, most likely: somebody else can have it. */
+            if (worklist_is_hungry(tracer->list))
+                work_share(tracer->list, &tracer->local);
+        } else if (queue_length(tracer) != 0) {
+            trace_next(tracer);
+        } else {
+            break;
+        }
+    }
+}
+
+void trace_to_closure(struct tracer *tracer)
+{
+    do
+        trace_all(tracer);
+    while (worklist_wait(tracer->list, &tracer->local));
+    ASSERT(queue_length(tracer) == 0);
+}

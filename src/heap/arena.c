@@ -1,0 +1,134 @@
+/* arena.c -- see arena.h */
+#include "heap/arena.h"
+
+#include "base/lock.h"
+#include "os/vm.h"
+
+enum {
+    HEAP_STEP = 1 << 20,        /* least growth of the heap: bounds what a small process holds */
+    META_STEP = 64 << 10,
+    META_LEAST = 16 << 20,
+};
+
+static const size_t HEAP_RESERVE_MAX = (size_t)1 << 40;
+static const size_t HEAP_RESERVE_MIN = (size_t)16 << 20;
+/* Growth is an eighth of the heap, so that the number of system calls is
+ * logarithmic; never more than this at once, for overcommit_memory=2. */
+static const size_t HEAP_STEP_MAX = (size_t)64 << 20;
+static const size_t HUGE_PAGE = (size_t)2 << 20;
+
+struct arena arena;
+
+static struct lock meta_lock = LOCK_INIT(META);
+static size_t meta_used;        /* META */
+
+static uintptr_t carve(struct region *region, uintptr_t at, size_t bytes)
+{
+    bytes = align_up(bytes, 64 * KIB);
+    region->base = at;
+    region->reserved = bytes;
+    return at + bytes;
+}
+
+/* Metadata for a heap of that size: page map and zero map exactly, the span table
+ * for a span in every page, headers and the rest generously: address space is free. */
+static size_t metadata_bytes(size_t heap)
+{
+    size_t pages = heap >> PAGE_SHIFT;
+
+    return align_up(pages * sizeof(uint64_t), 64 * KIB) + align_up(pages / 8, 64 * KIB) +
+           align_up(pages * sizeof(struct span *), 64 * KIB) + align_up(heap / 8 + META_LEAST, 64 * KIB);
+}
+
+static bool reserve(size_t heap)
+{
+    size_t bytes = metadata_bytes(heap) + heap + HUGE_PAGE;
+    uintptr_t at = (uintptr_t)vm_reserve(bytes);
+    size_t pages = heap >> PAGE_SHIFT;
+
+    if (at == 0)
+        return false;
+    arena.start = at;
+    arena.end = at + bytes;
+    at = carve(&arena.map, at, pages * sizeof(uint64_t));
+    at = carve(&arena.zero, at, pages / 8);
+    at = carve(&arena.table, at, pages * sizeof(struct span *));
+    at = carve(&arena.meta, at, heap / 8 + META_LEAST);
+    arena.heap.base = align_up(at, HUGE_PAGE);
+    arena.heap.reserved = heap;
+    arena.pagemap = (uint64_t *)arena.map.base;
+    arena.base = arena.heap.base;
+    return true;
+}
+
+static bool arena_init(void)
+{
+    for (size_t heap = HEAP_RESERVE_MAX; heap >= HEAP_RESERVE_MIN; heap /= 2)
+        if (reserve(heap))
+            return true;
+    return false;
+}
+
+bool region_ensure(struct region *region, size_t bytes, size_t step)
+{
+    if (bytes <= region->ready)
+        return true;
+    size_t wanted = align_up(bytes, step);
+
+    if (wanted > region->reserved)
+        wanted = region->reserved;
+    if (bytes > wanted ||
+        !vm_commit((void *)(region->base + region->ready), wanted - region->ready))
+        return false;
+    region->ready = wanted;
+    return true;
+}
+
+size_t arena_grow_locked(size_t pages)
+{
+    size_t before = arena.heap.ready;
+    size_t step = min_size(max_size(align_up(before / 8, HEAP_STEP), HEAP_STEP), HEAP_STEP_MAX);
+    size_t least = before + (pages << PAGE_SHIFT);
+
+    if (pages > arena.heap.reserved >> PAGE_SHIFT || least > arena.heap.reserved)
+        return 0;
+    size_t target = min_size(max_size(align_up(least, HEAP_STEP), before + step),
+                             arena.heap.reserved);
+
+    if (!region_ensure(&arena.map, (target >> PAGE_SHIFT) * sizeof(uint64_t), META_STEP) ||
+        !region_ensure(&arena.zero, target >> PAGE_SHIFT >> 3, 4 * KIB))
+        return 0;
+    if (!region_ensure(&arena.heap, target, HEAP_STEP) &&
+        !region_ensure(&arena.heap, least, PAGE_BYTES))
+        return 0;
+    store_release(&arena.bytes, arena.heap.ready);
+    return (arena.heap.ready - before) >> PAGE_SHIFT;
+}
+
+void *meta_alloc(size_t bytes)
+{
+    void *result = NULL;
+
+    bytes = align_up(bytes, CACHE_LINE);
+    lock_acquire(&meta_lock);
+    if (arena.start == 0)
+        arena_init();           /* the very first allocation of the process */
+    if (bytes <= arena.meta.reserved - meta_used &&
+        region_ensure(&arena.meta, meta_used + bytes, META_STEP)) {
+        result = (void *)(arena.meta.base + meta_used);
+        meta_used += bytes;
+    }
+    lock_release(&meta_lock);
+    return result;
+}
+
+size_t meta_bytes(void)
+{
+    return load_relaxed(&arena.meta.ready) + load_relaxed(&arena.map.ready) +
+           load_relaxed(&arena.zero.ready) + load_relaxed(&arena.table.ready);
+}
+
+void arena_fork_child(void)
+{
+    lock_reset(&meta_lock);
+}

@@ -1,0 +1,561 @@
+/* pages.c -- see pages.h
+ *
+ * Free runs hang in bins: one per length below EXACT pages, then four per
+ * doubling; a bitmap says which bins are not empty.  A run is found best fit within a
+ * bounded look, split at its low end, and merged with both neighbours when it
+ * comes back.  A bit per page (`touched`) says whether the page may hold memory: pages
+ * that were never used or were released read as zero.
+ */
+#include "heap/pages.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/lock.h"
+#include "base/sys.h"
+#include "os/vm.h"
+
+enum {
+    EXACT = 64,
+    BINS = EXACT + 4 * 28,
+    LOOK = 32,                  /* runs of one bin looked at for the best fit */
+    IDLE_MS = 1000,             /* a run that nobody wanted for this long goes back to the OS */
+    IDLE_CHECK_MS = 50,
+    IDLE_CHECK_PAGES = 2048,    /* at most 16 MiB or one run a check: about 1 ms under HEAP */
+};
+
+static struct lock heap_lock = LOCK_INIT(HEAP);
+/* All under HEAP. */
+static struct span *bins[BINS];
+static uint64_t bin_bitmap[(BINS + 63) / 64];
+static struct pages_stats stats;
+static uint64_t next_idle_check;        /* ms; atomic, relaxed */
+
+uint64_t pages_now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static size_t page_index(uintptr_t address)
+{
+    return heap_offset(address) >> PAGE_SHIFT;
+}
+
+/* --- the touched bit of every page ------------------------------------ */
+
+static uint64_t *touched_word(size_t page)
+{
+    return (uint64_t *)arena.zero.base + page / 64;
+}
+
+static size_t touched_count(size_t page, size_t pages)
+{
+    size_t count = 0;
+
+    for (size_t at = page, end = page + pages, n; at < end; at += n) {
+        n = min_size(end - at, 64 - at % 64);
+        uint64_t mask = n == 64 ? ~0ull : ((1ull << n) - 1) << at % 64;
+        count += count_bits(*touched_word(at) & mask);
+    }
+    return count;
+}
+
+static void touched_set(size_t page, size_t pages, bool value)
+{
+    for (size_t at = page, end = page + pages, n; at < end; at += n) {
+        n = min_size(end - at, 64 - at % 64);
+        uint64_t mask = n == 64 ? ~0ull : ((1ull << n) - 1) << at % 64;
+        if (value)
+            *touched_word(at) |= mask;
+        else
+            *touched_word(at) &= ~mask;
+    }
+}
+
+/* --- bins ---------------------------------------------------------------- */
+
+static unsigned bin_of(size_t pages)
+{
+    if (pages < EXACT)
+        return (unsigned)pages;
+    unsigned log = log2_floor(pages);
+
+    return EXACT + (log - 6) * 4 + (unsigned)(pages >> (log - 2) & 3);
+}
+
+static void bin_insert(struct span *run)
+{
+    unsigned bin = bin_of(run->pages);
+
+    run->prev = NULL;
+    run->next = bins[bin];
+    if (run->next != NULL)
+        run->next->prev = run;
+    bins[bin] = run;
+    bin_bitmap[bin / 64] |= 1ull << bin % 64;
+    stats.free_pages += run->pages;
+    stats.free_runs++;
+}
+
+static void bin_remove(struct span *run)
+{
+    unsigned bin = bin_of(run->pages);
+
+    if (run->prev != NULL)
+        run->prev->next = run->next;
+    else
+        bins[bin] = run->next;
+    if (run->next != NULL)
+        run->next->prev = run->prev;
+    if (bins[bin] == NULL)
+        bin_bitmap[bin / 64] &= ~(1ull << bin % 64);
+    run->next = run->prev = NULL;
+    stats.free_pages -= run->pages;
+    stats.free_runs--;
+}
+
+/* The smallest of the first LOOK runs of a bin that have enough pages. */
+static struct span *bin_best(unsigned bin, size_t pages)
+{
+    struct span *best = NULL;
+    int looked = 0;
+
+    for (struct span *run = bins[bin]; run != NULL && looked < LOOK; run = run->next, looked++)
+        if (run->pages >= pages && (best == NULL || run->pages < best->pages))
+            best = run;
+    return best;
+}
+
+static struct span *find_run(size_t pages)
+{
+    unsigned bin = bin_of(pages);
+
+    for (unsigned word = bin / 64; word < sizeof bin_bitmap / sizeof bin_bitmap[0]; word++) {
+        uint64_t candidates = bin_bitmap[word];
+        if (word == bin / 64)
+            candidates &= ~0ull << bin % 64;
+        for (; candidates != 0; candidates &= candidates - 1) {
+            struct span *run = bin_best(word * 64 + lowest_bit(candidates), pages);
+            if (run != NULL)
+                return run;
+        }
+    }
+    return NULL;
+}
+
+/* --- free runs ----------------------------------------------------------- */
+
+static void map_page(size_t page, struct span *span)
+{
+    uint64_t class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
+
+    store_release(&arena.pagemap[page], class << 48 | (uintptr_t)span);
+}
+
+static struct span *page_span(size_t page)
+{
+    return entry_span(load_relaxed(&arena.pagemap[page]));
+}
+
+static void map_ends(struct span *run)
+{
+    size_t page = page_index(run->base);
+
+    map_page(page, run);
+    map_page(page + run->pages - 1, run);
+}
+
+static void unmap_ends(struct span *run)
+{
+    size_t page = page_index(run->base);
+
+    map_page(page, NULL);
+    map_page(page + run->pages - 1, NULL);
+}
+
+/* Files [base, base + pages) as a free run, merged with its neighbours.  The page map
+ * of the range is empty.  The header is consumed. */
+static void insert_run(struct span *run, uintptr_t base, size_t pages)
+{
+    size_t page = page_index(base);
+    struct span *before = page > 0 ? page_span(page - 1) : NULL;
+    struct span *after =
+        (page + pages) << PAGE_SHIFT < arena.heap.ready ? page_span(page + pages) : NULL;
+
+    run->base = base;
+    run->pages = (uint32_t)pages;
+    if (before != NULL && before->state == SPAN_FREE) {
+        bin_remove(before);
+        unmap_ends(before);
+        run->base = before->base;
+        run->pages += before->pages;
+        span_header_free(before);
+    }
+    if (after != NULL && after->state == SPAN_FREE) {
+        bin_remove(after);
+        unmap_ends(after);
+        run->pages += after->pages;
+        span_header_free(after);
+    }
+    run->divider = 0;
+    run->slots = 0;
+    run->claimed = 1;
+    run->freed_at = pages_now_ms();
+    store_release(&run->state, SPAN_FREE);
+    map_ends(run);
+    bin_insert(run);
+}
+
+static bool grow(size_t pages)
+{
+    struct span *run = span_header_alloc(1);
+
+    if (run == NULL)
+        return false;
+    uintptr_t base = arena.base + arena.heap.ready;
+    size_t grown = arena_grow_locked(pages);
+
+    if (grown == 0) {
+        span_header_free(run);
+        return false;
+    }
+    stats.heap_pages += grown;
+    insert_run(run, base, grown);
+    return true;
+}
+
+/* Takes exactly [base, base + pages) out of a free run that contains it; spare
+ * headers for what is left over on either side come from the caller. */
+static void cut_run(struct span *run, uintptr_t base, size_t pages, struct span *spare[2])
+{
+    uintptr_t run_base = run->base;
+    size_t before = (base - run_base) >> PAGE_SHIFT;
+    size_t after = run->pages - before - pages;
+    uint64_t freed_at = run->freed_at;
+
+    bin_remove(run);
+    unmap_ends(run);
+    span_header_free(run);
+    if (before > 0) {
+        insert_run(spare[0], run_base, before);
+        spare[0]->freed_at = freed_at;
+        spare[0] = NULL;
+    }
+    if (after > 0) {
+        insert_run(spare[1], base + (pages << PAGE_SHIFT), after);
+        spare[1]->freed_at = freed_at;
+        spare[1] = NULL;
+    }
+}
+
+/* Two spare headers; false when there is no memory for them. */
+static bool take_spares(struct span *spare[2])
+{
+    spare[0] = span_header_alloc(1);
+    spare[1] = span_header_alloc(1);
+    if (spare[0] != NULL && spare[1] != NULL)
+        return true;
+    if (spare[0] != NULL)
+        span_header_free(spare[0]);
+    return false;
+}
+
+static void return_spares(struct span *spare[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (spare[i] != NULL)
+            span_header_free(spare[i]);
+}
+
+/* Pages for a span, aligned; 0 when there is no memory. */
+static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare[2])
+{
+    size_t slack = align_bytes > PAGE_BYTES ? (align_bytes >> PAGE_SHIFT) - 1 : 0;
+    struct span *run = find_run(pages + slack);
+
+    if (run == NULL) {
+        if (!grow(pages + slack))
+            return 0;
+        run = find_run(pages + slack);
+    }
+    uintptr_t base = align_up(run->base, max_size(align_bytes, PAGE_BYTES));
+
+    cut_run(run, base, pages, spare);
+    return base;
+}
+
+static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages,
+                               size_t align_bytes, uint32_t sweepgen, bool *zeroed)
+{
+    struct span *span = span_header_alloc(words);
+    struct span *spare[2];
+
+    if (span == NULL)
+        return NULL;
+    if (!take_spares(spare)) {
+        span_header_free(span);
+        return NULL;
+    }
+    uintptr_t base = take_pages(pages, align_bytes, spare);
+
+    return_spares(spare);
+    if (base == 0) {
+        span_header_free(span);
+        return NULL;
+    }
+    size_t page = page_index(base);
+
+    span->base = base;
+    span->pages = (uint32_t)pages;
+    span->zeroed = touched_count(page, pages) == 0;
+    *zeroed = span->zeroed;
+    touched_set(page, pages, true);
+    store_relaxed(&span->sweepgen, sweepgen);
+    span_format(span, span_class);
+    for (size_t i = 0; i < pages; i++)
+        map_page(page + i, span);
+    return span;
+}
+
+struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
+{
+    const struct size_class *class = &size_classes[span_class_size_class(span_class)];
+    bool zeroed;
+
+    lock_acquire(&heap_lock);
+    struct span *span =
+        alloc_span(span_class, class->slots / 64u + 1, class->pages, 0, sweepgen, &zeroed);
+    if (span != NULL) {
+        stats.small_spans++;
+        stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;
+    }
+    lock_release(&heap_lock);
+    return span;
+}
+
+struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes, uint32_t sweepgen,
+                               bool *zeroed)
+{
+    size_t pages = align_up(bytes, PAGE_BYTES) >> PAGE_SHIFT;
+
+    if (bytes > arena.heap.reserved || align_bytes > arena.heap.reserved)
+        return NULL;
+    lock_acquire(&heap_lock);
+    struct span *span =
+        alloc_span(span_class_of(kind, 0), 1, pages, align_bytes, sweepgen, zeroed);
+    if (span != NULL) {
+        span->requested = bytes;
+        span->live = 1;
+        span->bits[0].alloc = 1;
+        span->slot_state[0] = SLOT_OUT;
+        stats.large_spans++;
+        stats.large_bytes += (size_t)pages << PAGE_SHIFT;
+        store_release(&span->claimed, 0);
+    }
+    lock_release(&heap_lock);
+    pages_idle_check();
+    return span;
+}
+
+/* --- coming back ------------------------------------------------------------ */
+
+/* A mapping that pages were moved into cannot merge with its neighbours; a fresh
+ * one can.  When the kernel refuses, the range is retired: never used again. */
+static bool renew_moved(struct span *span)
+{
+    size_t bytes = (size_t)span->pages << PAGE_SHIFT;
+
+    if (!span->moved)
+        return true;
+    if (!vm_renew((void *)span->base, bytes)) {
+        stats.lost_pages += span->pages;
+        return false;
+    }
+    touched_set(page_index(span->base), span->pages, false);
+    return true;
+}
+
+static void forget_span(struct span *span)
+{
+    size_t bytes = (size_t)span->pages << PAGE_SHIFT;
+
+    if (span->state == SPAN_LARGE) {
+        stats.large_spans--;
+        stats.large_bytes -= bytes;
+    } else {
+        stats.small_spans--;
+        stats.small_bytes -= bytes;
+    }
+}
+
+void pages_free(struct span *span)
+{
+    ASSERT(load_relaxed(&span->claimed) == 1);
+    lock_acquire(&heap_lock);
+    ASSERT(span_in_use(span));
+    forget_span(span);
+    uintptr_t base = span->base;
+    size_t pages = span->pages;
+    size_t page = page_index(base);
+
+    for (size_t i = 0; i < pages; i++)
+        map_page(page + i, NULL);
+    store_release(&span->state, SPAN_UNUSED);
+    if (renew_moved(span)) {
+        struct span *run = span_header_alloc(1);
+        if (run != NULL)
+            insert_run(run, base, pages);
+        else
+            stats.lost_pages += pages;
+    }
+    span_header_free(span);
+    lock_release(&heap_lock);
+    pages_idle_check();
+}
+
+/* --- resizing a large object where it is -------------------------------------- */
+
+static bool shrink_locked(struct span *span, size_t pages)
+{
+    struct span *run = span_header_alloc(1);
+    size_t page = page_index(span->base);
+    size_t old = span->pages;
+
+    if (run == NULL)
+        return false;
+    for (size_t i = pages; i < old; i++)
+        map_page(page + i, NULL);
+    span->pages = (uint32_t)pages;
+    span->slot_bytes = pages << PAGE_SHIFT;
+    insert_run(run, span->base + (pages << PAGE_SHIFT), old - pages);
+    return true;
+}
+
+static bool extend_locked(struct span *span, size_t pages)
+{
+    size_t page = page_index(span->base);
+    size_t old = span->pages;
+    struct span *spare[2];
+
+    if ((page + pages) << PAGE_SHIFT > arena.heap.ready)
+        return false;
+    struct span *run = page_span(page + old);
+
+    if (run == NULL || run->state != SPAN_FREE || run->pages < pages - old || !take_spares(spare))
+        return false;
+    cut_run(run, run->base, pages - old, spare);
+    return_spares(spare);
+    touched_set(page + old, pages - old, true);
+    for (size_t i = old; i < pages; i++)
+        map_page(page + i, span);
+    span->pages = (uint32_t)pages;
+    span->slot_bytes = pages << PAGE_SHIFT;
+    return true;
+}
+
+bool pages_resize_large(struct span *span, size_t bytes)
+{
+    size_t pages = align_up(bytes, PAGE_BYTES) >> PAGE_SHIFT;
+    bool done = true;
+
+    if (bytes > arena.heap.reserved)
+        return false;
+    lock_acquire(&heap_lock);
+    stats.large_bytes -= (size_t)span->pages << PAGE_SHIFT;
+    if (pages < span->pages)
+        shrink_locked(span, pages);     /* failing leaves it larger than needed */
+    else if (pages > span->pages)
+        done = !span->moved && extend_locked(span, pages);
+    stats.large_bytes += (size_t)span->pages << PAGE_SHIFT;
+    if (done)
+        span->requested = bytes;
+    lock_release(&heap_lock);
+    return done;
+}
+
+/* --- back to the OS -------------------------------------------------------------- */
+
+/* Returns the pages of one free run; how many held memory. */
+static size_t release_run_locked(struct span *run)
+{
+    size_t page = page_index(run->base);
+    size_t held = touched_count(page, run->pages);
+
+    if (held == 0 || !vm_release((void *)run->base, (size_t)run->pages << PAGE_SHIFT))
+        return 0;
+    touched_set(page, run->pages, false);
+    return held;
+}
+
+size_t pages_release_idle(uint64_t idle_ms, size_t max_pages)
+{
+    uint64_t now = pages_now_ms();
+    uint64_t limit = now > idle_ms ? now - idle_ms : 0;
+    size_t released = 0;
+
+    lock_acquire(&heap_lock);
+    for (unsigned bin = BINS; bin-- > 0;)
+        for (struct span *run = bins[bin]; run != NULL && released < max_pages; run = run->next)
+            if (run->freed_at <= limit)
+                released += release_run_locked(run);
+    lock_release(&heap_lock);
+    return released;
+}
+
+void pages_idle_check(void)
+{
+    uint64_t now = pages_now_ms();
+    uint64_t due = load_relaxed(&next_idle_check);
+
+    if (now < due || !cas_acq_rel(&next_idle_check, &due, now + IDLE_CHECK_MS))
+        return;
+    pages_release_idle(IDLE_MS, IDLE_CHECK_PAGES);
+}
+
+/* --- self-distrust ------------------------------------------------------------------ */
+
+void pages_stats_read(struct pages_stats *out)
+{
+    lock_acquire(&heap_lock);
+    *out = stats;
+    out->largest_free_run = 0;
+    out->released_pages = 0;
+    for (unsigned bin = 0; bin < BINS; bin++) {
+        for (struct span *run = bins[bin]; run != NULL; run = run->next) {
+            out->largest_free_run = max_size(out->largest_free_run, run->pages);
+            out->released_pages += run->pages - touched_count(page_index(run->base), run->pages);
+        }
+    }
+    lock_release(&heap_lock);
+}
+
+bool pages_check(void)
+{
+    size_t free_pages = 0;
+
+    lock_acquire(&heap_lock);
+    for (unsigned bin = 0; bin < BINS; bin++) {
+        for (struct span *run = bins[bin]; run != NULL; run = run->next) {
+            size_t page = page_index(run->base);
+            CHECK(run->state == SPAN_FREE && bin_of(run->pages) == bin);
+            CHECK(page_span(page) == run && page_span(page + run->pages - 1) == run);
+            CHECK(page == 0 || page_span(page - 1) == NULL ||
+                  page_span(page - 1)->state != SPAN_FREE);
+            free_pages += run->pages;
+        }
+    }
+    CHECK(free_pages == stats.free_pages);
+    CHECK((stats.small_bytes + stats.large_bytes) >> PAGE_SHIFT ==
+          stats.heap_pages - stats.free_pages - stats.lost_pages);
+    lock_release(&heap_lock);
+    return true;
+}
+
+void pages_fork_child(void)
+{
+    lock_reset(&heap_lock);
+}

@@ -1,0 +1,47 @@
+/* pages.h -- runs of pages: find, split, merge, give back
+ *
+ * PURPOSE    The page heap.  Free runs are kept in bins by length, merged with
+ *            their free neighbours, and returned to the OS when idle.
+ * LOCKING    HEAP, taken inside.  Functions named _locked want it held.
+ * INVARIANT  (pages_check) no two free runs touch; the page map names a free run
+ *            at its first and last page only, a span in use at every page.
+ */
+#ifndef GCALLOC_HEAP_PAGES_H
+#define GCALLOC_HEAP_PAGES_H
+
+#include "heap/span.h"
+
+struct pages_stats {
+    size_t heap_pages;          /* ready pages of the heap */
+    size_t free_pages;          /* in free runs */
+    size_t released_pages;      /* of the free ones: hold no memory */
+    size_t lost_pages;          /* retired after a failed vm_renew */
+    size_t free_runs;
+    size_t largest_free_run;    /* pages */
+    size_t large_spans, large_bytes;
+    size_t small_spans, small_bytes;
+};
+
+/* A span of small slots, state SPAN_SMALL, claimed, sweepgen set by the caller's value.  NULL: no memory. */
+struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen);
+/* One large object; align_bytes is a power of two (PAGE_BYTES or less: none).  *zeroed: reads as zero. */
+struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes, uint32_t sweepgen,
+                               bool *zeroed);
+/* The span is claimed by the caller and has no live slot. */
+void pages_free(struct span *span);
+/* Grows or shrinks a large span where it is; true when it now has room for bytes. */
+bool pages_resize_large(struct span *span, size_t bytes);
+
+/* Returns free runs to the OS that have been free for `idle_ms`; stops after max_pages.
+ * The number of pages that held memory. */
+size_t pages_release_idle(uint64_t idle_ms, size_t max_pages);
+/* Now and then, from slow paths: returns what has been idle for a second. */
+void pages_idle_check(void);
+/* Coarse monotonic time in ms. */
+uint64_t pages_now_ms(void);
+
+void pages_stats_read(struct pages_stats *stats);
+bool pages_check(void);
+void pages_fork_child(void);
+
+#endif

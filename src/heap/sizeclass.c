@@ -1,0 +1,4 @@
+/* sizeclass.c -- see sizeclass.h */
+#include "heap/sizeclass.h"
+
+#include "heap/sizeclass_table.inc"

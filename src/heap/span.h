@@ -1,0 +1,151 @@
+/* span.h -- a run of pages cut into equal slots
+ *
+ * PURPOSE    The unit that moves between threads, the page heap and the sweeper.
+ *            A span holds slots of one span class, or one large object, or it is
+ *            a free run of pages.
+ *
+ * OWNER      A span in use is in exactly one of these states; `claimed` tells
+ *            the first from the others.
+ *
+ *     idle      claimed == 0.  Nobody may touch the alloc bits.  Threads that
+ *               free into it set `freed` bits; the one that flips claimed to 1
+ *               puts the span on a ready list.
+ *     ready     on a ready list (mcache.h); whoever takes it from there owns it
+ *     current   a thread takes slots from it
+ *     trimmed   somebody took it off a list to give it back to the page heap
+ *
+ *            The alloc, condemned and mark words are written by the owner at
+ *            refill (span swept), or by the sweeper that claimed the span by its
+ *            sweepgen; never by both: no cycle starts while a thread is in
+ *            the runtime (thread.h), so sweepgen stands still during a refill.
+ *
+ * LIFETIME   Headers are type-stable: reused for spans with as many bitmap words,
+ *            never unmapped.  A stale pointer from span_of may be dereferenced.
+ *
+ * INVARIANT  (span_check) a slot whose state is SLOT_OUT has its alloc or its condemned bit
+ *            set; alloc and condemned are disjoint; freed is a subset of
+ *            alloc | condemned; with nobody else running, live == |alloc | condemned| - |freed|.
+ */
+#ifndef GCALLOC_HEAP_SPAN_H
+#define GCALLOC_HEAP_SPAN_H
+
+#include "heap/arena.h"
+#include "heap/sizeclass.h"
+
+struct mcache;
+
+enum span_state {
+    SPAN_UNUSED,                /* the header waits for reuse */
+    SPAN_FREE,                  /* a free run of pages, owned by HEAP */
+    SPAN_SMALL,
+    SPAN_LARGE,
+};
+
+/* Who has a slot: the program, or us (in a magazine, or free in its span).  A byte each, so
+ * that malloc and free of any thread write it with a plain store; every double free
+ * but two at the very same moment finds SLOT_IN. */
+enum slot_state { SLOT_IN, SLOT_OUT };
+
+/* The bits of 64 slots, side by side: one look touches one cache line. */
+struct slot_bits {
+    uint64_t alloc;             /* 1: handed out, or cached in a magazine */
+    uint64_t freed;             /* atomic: 1: freed, not yet merged into alloc */
+    uint64_t condemned;         /* 1: malloc block, allocated, unreachable in the last cycle */
+    uint64_t mark;              /* atomic: 1: reached in this cycle */
+};
+
+struct span {
+    /* Constant while the span is in use; read without a lock by free and the marker. */
+    uintptr_t base;             /* address of slot 0; page aligned */
+    uint64_t divider;           /* see span_slot_of; 0 for a large object */
+    size_t slot_bytes;          /* large: all bytes of the run */
+    uint32_t slots;
+    uint16_t span_class;        /* large: class 0 of its kind */
+    uint8_t state;              /* enum span_state; atomic, written under HEAP */
+    uint8_t words;              /* constant for the header's life: bitmap words */
+    uint32_t id;                /* constant: index in the span table */
+    uint32_t pages;
+
+    uint8_t *slot_state;        /* constant for the header's life: enum slot_state, a byte per slot */
+
+    uint32_t live;              /* atomic: slots that are not free */
+    uint32_t sweepgen;          /* atomic: see gc/sweep.h */
+    uint32_t claimed;           /* atomic: see OWNER; pairs exchange/exchange */
+    uint8_t zeroed;             /* when it came from the page heap it read as zero */
+    uint8_t moved;              /* large: pages were moved in; renew the mapping before reuse */
+    uint32_t next_word;         /* owner only: where the next refill looks first */
+
+    struct mcache *home;        /* atomic: whose ready list it goes to; a hint; NULL: central */
+    struct span *next;          /* ready list, free-run bin or header free list */
+    struct span *prev;          /* free-run bin (HEAP) */
+    size_t requested;           /* large: bytes asked for; written by its allocator */
+    uint64_t freed_at;          /* free run: coarse time, ms (HEAP) */
+
+    struct slot_bits bits[] ALIGNED(32);
+};
+
+/* Which slot holds the byte at offset: one multiplication, exact for every offset
+ * below a span's size.  The low half of the same product is below the
+ * divider exactly when the offset is the start of a slot (Lemire, Kaser and
+ * Kurz, Faster remainder by direct computation, 2019). */
+INLINE uint32_t span_slot_of(const struct span *span, size_t offset)
+{
+    return (uint32_t)(((unsigned __int128)offset * span->divider) >> 64);
+}
+
+INLINE uintptr_t span_slot_address(const struct span *span, uint32_t slot)
+{
+    return span->base + (size_t)slot * span->slot_bytes;
+}
+
+INLINE enum kind span_kind(const struct span *span)
+{
+    return span_class_kind(span->span_class);
+}
+
+INLINE bool span_in_use(const struct span *span)
+{
+    return load_acquire(&span->state) >= SPAN_SMALL;
+}
+
+/* Slots of one word that hold an object, as the collector sees it. */
+INLINE uint64_t span_objects(const struct span *span, uint32_t word)
+{
+    return (span->bits[word].alloc | span->bits[word].condemned) &
+           ~load_relaxed(&span->bits[word].freed);
+}
+
+/* Sets the mark bit; true when this call set it. */
+INLINE bool span_mark(struct span *span, uint32_t slot)
+{
+    uint64_t bit = 1ull << (slot & 63);
+    uint64_t *mark = &span->bits[slot >> 6].mark;
+
+    if (load_relaxed(mark) & bit)
+        return false;
+    return (fetch_or_relaxed(mark, bit) & bit) == 0;
+}
+
+INLINE bool span_is_marked(const struct span *span, uint32_t slot)
+{
+    return load_relaxed(&span->bits[slot >> 6].mark) >> (slot & 63) & 1;
+}
+
+/* Number of span ids handed out; ids are below it.  Pairs: release in the table. */
+uint32_t span_table_size(void);
+/* The span of an id; never NULL below span_table_size(). */
+struct span *span_by_id(uint32_t id);
+
+/* Prepares a header for small slots of a class, or for one large object; pages
+ * and base are set.  HEAP held. */
+void span_format(struct span *span, unsigned span_class);
+/* A header with at least `words` bitmap words, state SPAN_UNUSED.  HEAP held.  NULL: no memory. */
+struct span *span_header_alloc(uint32_t words);
+void span_header_free(struct span *span);
+
+/* Merges the freed bits into alloc (owner only, span swept).  Returns the number of free slots. */
+uint32_t span_merge_freed(struct span *span);
+
+bool span_check(const struct span *span);
+
+#endif

@@ -1,0 +1,31 @@
+/* host.h -- what the machine is, and its clocks
+ *
+ * PURPOSE   Facts about processors and memory, and time, from places where libc
+ *           may not be called: no function here touches errno or takes a lock.
+ */
+#ifndef GCALLOC_OS_HOST_H
+#define GCALLOC_OS_HOST_H
+
+#include "base/compiler.h"
+
+/* Processors this process may run on; at least 1. */
+unsigned host_cpus(void);
+
+/* Nanoseconds of the monotonic clock: about 30 ns a call. */
+uint64_t host_clock_ns(void);
+/* Processor time spent by the calling task, and by the whole process: a system call each. */
+uint64_t host_thread_cpu_ns(void);
+uint64_t host_process_cpu_ns(void);
+
+size_t host_page_bytes(void);
+/* Physical memory of the machine; 0 when unknown. */
+uint64_t host_physical_bytes(void);
+/* Something of somebody's is swapped out (or the kernel does not say). */
+bool host_swap_in_use(void);
+
+/* Lets the calling task read memory behind every protection key (pkeys(7)); returns what
+ * host_restore_keys needs.  A signal handler, for one, starts with all keys but 0 denied. */
+uint32_t host_open_keys(void);
+void host_restore_keys(uint32_t saved);
+
+#endif

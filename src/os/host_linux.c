@@ -1,0 +1,115 @@
+/* host_linux.c -- see host.h */
+#include "os/host.h"
+
+#include <cpuid.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "base/atomics.h"
+#include "base/bits.h"
+#include "base/sys.h"
+
+/* A pointer in data is bound when the library is loaded.  A call through the PLT
+ * could be bound at its first use, by a loader that takes locks and uses TLS. */
+static int (*const volatile libc_clock_gettime)(clockid_t, struct timespec *) = clock_gettime;
+
+static uint64_t nanoseconds(const struct timespec *time)
+{
+    return (uint64_t)time->tv_sec * 1000000000u + (uint64_t)time->tv_nsec;
+}
+
+uint64_t host_clock_ns(void)
+{
+    struct timespec now = { 0, 0 };
+
+    libc_clock_gettime(CLOCK_MONOTONIC, &now);
+    return nanoseconds(&now);
+}
+
+static uint64_t raw_clock_ns(clockid_t clock)
+{
+    struct timespec now = { 0, 0 };
+
+    sys_call2(SYS_clock_gettime, clock, (long)&now);
+    return nanoseconds(&now);
+}
+
+uint64_t host_thread_cpu_ns(void)
+{
+    return raw_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t host_process_cpu_ns(void)
+{
+    return raw_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+unsigned host_cpus(void)
+{
+    uint64_t mask[1024 / 8];        /* 8192 processors, the most Linux can be built for */
+    long bytes = sys_call3(SYS_sched_getaffinity, 0, sizeof mask, (long)mask);
+    unsigned cpus = 0;
+
+    for (long i = 0; i < bytes / 8; i++)
+        cpus += count_bits(mask[i]);
+    return cpus == 0 ? 1 : cpus;
+}
+
+size_t host_page_bytes(void)
+{
+    return 4096;                    /* x86-64 has no other */
+}
+
+uint64_t host_physical_bytes(void)
+{
+    struct sysinfo info;
+
+    if (sys_call1(SYS_sysinfo, (long)&info) != 0)
+        return 0;
+    return (uint64_t)info.totalram * info.mem_unit;
+}
+
+bool host_swap_in_use(void)
+{
+    struct sysinfo info;
+
+    return sys_call1(SYS_sysinfo, (long)&info) != 0 || info.totalswap != info.freeswap;
+}
+
+/* CPUID traps in a virtual machine and takes tens of microseconds there: ask once. */
+static bool have_keys(void)
+{
+    static int answer;              /* atomic, relaxed: 0 not asked, 1 no, 2 yes */
+    int known = load_relaxed(&answer);
+
+    if (known == 0) {
+        unsigned a = 0, b = 0, c = 0, d = 0;
+
+        known = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & bit_OSPKE) != 0 ? 2 : 1;
+        store_relaxed(&answer, known);
+    }
+    return known == 2;
+}
+
+static void write_keys(uint32_t value)
+{
+    __asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(value), "c"(0), "d"(0) : "memory");
+}
+
+uint32_t host_open_keys(void)
+{
+    uint32_t saved = 0, ignored;
+
+    if (have_keys()) {
+        __asm__ volatile(".byte 0x0f, 0x01, 0xee" : "=a"(saved), "=d"(ignored) : "c"(0));
+        if (saved != 0)
+            write_keys(0);
+    }
+    return saved;
+}
+
+void host_restore_keys(uint32_t saved)
+{
+    if (saved != 0)
+        write_keys(saved);
+}

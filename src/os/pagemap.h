@@ -1,0 +1,37 @@
+/* pagemap.h -- which pages of a range hold something of their own
+ *
+ * PURPOSE    Lists the anonymous pages of address ranges: present or swapped out,
+ *            not pages of a file, not the shared page of zeroes.  A page that is
+ *            not listed was never written since it was mapped.  By PAGEMAP_SCAN
+ *            (Linux 6.7), or by the words of /proc/self/pagemap.
+ * OWNER      struct pagemap: the task that scans.
+ */
+#ifndef GCALLOC_OS_PAGEMAP_H
+#define GCALLOC_OS_PAGEMAP_H
+
+#include "base/compiler.h"
+
+/* Laid out like the kernel's struct page_region. */
+struct page_range {
+    uint64_t low, high;
+    uint64_t present;       /* 0: swapped out (or looks so: guard and poison markers) */
+};
+
+struct pagemap {
+    int fd;
+    bool by_words;          /* the fallback; then a range must not include unmapped gaps: it
+                             * reads 8 bytes for every page, mapped or not */
+    uint64_t exclude;       /* categories that PAGEMAP_SCAN leaves out */
+    uint64_t *words;        /* scratch of the fallback */
+    size_t word_count;
+};
+
+/* by_words forces the fallback.  The scratch is borrowed until pagemap_close. */
+bool pagemap_open(struct pagemap *pagemap, bool by_words, void *scratch, size_t scratch_bytes);
+void pagemap_close(struct pagemap *pagemap);
+/* Lists the pages in [low, high), both multiples of 4096, in order.  Returns how many ranges were
+ * written, -1 on failure.  *next is where to go on; high when all was listed. */
+long pagemap_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                  struct page_range *ranges, size_t capacity, uintptr_t *next);
+
+#endif

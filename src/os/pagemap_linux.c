@@ -1,0 +1,142 @@
+/* pagemap_linux.c -- see pagemap.h
+ *
+ * The definitions of PAGEMAP_SCAN are our own: linux/fs.h has them since 6.7 only.
+ */
+#include "os/pagemap.h"
+
+#include <errno.h>
+
+#include "base/sys.h"
+#include "os/vm.h"
+
+struct scan_argument {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+#define SCAN_REQUEST 0xc0606610ul       /* _IOWR('f', 16, struct pm_scan_arg) */
+
+enum {
+    IS_FILE = 1 << 2,
+    IS_PRESENT = 1 << 3,
+    IS_SWAPPED = 1 << 4,
+    IS_ZERO_PAGE = 1 << 5,
+    IS_GUARD = 1 << 8,                  /* Linux 6.15 */
+};
+
+/* Bits of a word of /proc/self/pagemap. */
+#define WORD_PRESENT (1ull << 63)
+#define WORD_SWAPPED (1ull << 62)
+#define WORD_FILE (1ull << 61)
+#define WORD_GUARD (1ull << 58)
+
+_Static_assert(sizeof(struct scan_argument) == 96, "the request number encodes the size");
+_Static_assert(sizeof(struct page_range) == 24, "struct page_region");
+
+bool pagemap_open(struct pagemap *pagemap, bool by_words, void *scratch, size_t scratch_bytes)
+{
+    pagemap->fd = sys_open_read("/proc/thread-self/pagemap");
+    pagemap->by_words = by_words;
+    pagemap->exclude = IS_FILE | IS_ZERO_PAGE | IS_GUARD;
+    pagemap->words = scratch;
+    pagemap->word_count = scratch_bytes / sizeof pagemap->words[0];
+    if (pagemap->fd < 0)
+        return false;
+    if (!by_words) {                    /* an empty range tells whether the call is known */
+        uintptr_t next;
+        struct page_range none;
+
+        return pagemap_list(pagemap, VM_PAGE, VM_PAGE, &none, 1, &next) >= 0;
+    }
+    return true;
+}
+
+void pagemap_close(struct pagemap *pagemap)
+{
+    if (pagemap->fd >= 0)
+        sys_close(pagemap->fd);
+    pagemap->fd = -1;
+}
+
+static long scan(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                 struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    struct scan_argument argument = {
+        .size = sizeof argument,
+        .start = low,
+        .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = capacity,
+        .category_inverted = pagemap->exclude,
+        .category_mask = pagemap->exclude,
+        .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+        .return_mask = IS_PRESENT,
+    };
+    long count = sys_call3(SYS_ioctl, pagemap->fd, (long)SCAN_REQUEST, (long)&argument);
+
+    *next = argument.walk_end;
+    return count;
+}
+
+/* Folds the words of consecutive pages from low on into ranges; stops when there is no room. */
+static long fold_words(const uint64_t *words, size_t count, uintptr_t low,
+                       struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    size_t used = 0, i;
+
+    for (i = 0; i < count; i++) {
+        uint64_t word = words[i];
+        uint64_t at = low + i * VM_PAGE;
+        uint64_t present = word & WORD_PRESENT ? IS_PRESENT : 0;
+
+        if ((word & (WORD_PRESENT | WORD_SWAPPED)) == 0 || (word & (WORD_FILE | WORD_GUARD)) != 0)
+            continue;
+        if (used > 0 && ranges[used - 1].high == at && ranges[used - 1].present == present) {
+            ranges[used - 1].high += VM_PAGE;
+            continue;
+        }
+        if (used == capacity)
+            break;
+        ranges[used++] = (struct page_range){ at, at + VM_PAGE, present };
+    }
+    *next = low + i * VM_PAGE;
+    return (long)used;
+}
+
+static long read_words(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                       struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    size_t wanted = (high - low) / VM_PAGE;
+    long got;
+
+    *next = low;
+    if (wanted > pagemap->word_count)
+        wanted = pagemap->word_count;
+    if (wanted == 0)
+        return 0;
+    do
+        got = sys_call4(SYS_pread64, pagemap->fd, (long)pagemap->words, (long)(wanted * 8),
+                        (long)(low / VM_PAGE * 8));
+    while (got == -EINTR);
+    if (got < 8)
+        return -1;
+    return fold_words(pagemap->words, (size_t)got / 8, low, ranges, capacity, next);
+}
+
+long pagemap_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                  struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    while (!pagemap->by_words) {
+        long count = scan(pagemap, low, high, ranges, capacity, next);
+
+        if (count >= 0)
+            return count;
+        if (count == -EINVAL && (pagemap->exclude & IS_GUARD) != 0)
+            pagemap->exclude &= ~(uint64_t)IS_GUARD;
+        else if (count == -ENOTTY || count == -EINVAL || count == -EPERM)
+            pagemap->by_words = true;   /* older than 6.7, or a filter of ioctls */
+        else
+            return -1;
+    }
+    return read_words(pagemap, low, high, ranges, capacity, next);
+}

@@ -1,0 +1,53 @@
+/* proc.h -- what /proc tells about this process
+ *
+ * PURPOSE    Mappings, and the words that only the kernel holds for the program:
+ *            epoll data and timer values.  By raw system calls into buffers of the
+ *            caller, so that it can run in a stopped world.
+ * LIFETIME   Every descriptor opened here is closed before the call returns.
+ *
+ * Paths go by /proc/thread-self where there is a choice: /proc/self names the
+ * first thread, which has no memory and no descriptors left once it has ended
+ * by pthread_exit.
+ */
+#ifndef GCALLOC_OS_PROC_H
+#define GCALLOC_OS_PROC_H
+
+#include "base/compiler.h"
+
+enum mapping_kind {
+    MAPPING_ANONYMOUS,      /* private, no file: a load cannot fail */
+    MAPPING_MAIN_STACK,     /* the same, named [stack] */
+    MAPPING_FILE,           /* private; a file, or something we do not know: a load may fail */
+    MAPPING_MEMORY,         /* shared, but nothing on a disk: anonymous, memfd, System V, io_uring */
+    MAPPING_FOREIGN,        /* shared: a file or a device */
+    MAPPING_KERNEL,         /* vdso, vvar, vsyscall */
+};
+
+struct mapping {
+    uintptr_t low, high;
+    uint8_t kind;           /* enum mapping_kind */
+    bool readable;
+};
+
+struct mapping_table {
+    struct mapping *rows;   /* by ascending address */
+    size_t capacity;
+    size_t count;           /* more than capacity: there was no room for so many */
+    uintptr_t skip_low, skip_high;  /* left out, also where it is only part of a mapping */
+};
+
+/* Scratch for the calls below: one line of /proc/self/maps can take 17 KiB (a path of 4 KiB, every
+ * character escaped). */
+#define PROC_SCRATCH_BYTES ((size_t)64 << 10)
+
+/* Reads /proc/self/maps.  False: refused. */
+bool proc_read_mappings(struct mapping_table *table, char *scratch);
+
+typedef void (*word_visitor)(void *context, uintptr_t word);
+
+/* Every data word of every epoll descriptor.  False: something could not be read. */
+bool proc_visit_epoll(char *scratch, word_visitor visit, void *context);
+/* Every value that a timer of timer_create would deliver.  False: could not be read. */
+bool proc_visit_timers(char *scratch, word_visitor visit, void *context);
+
+#endif

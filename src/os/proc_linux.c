@@ -1,0 +1,120 @@
+/* proc_linux.c -- /proc/self/maps; see proc.h
+ *
+ * A line:  low-high rwxp offset major:minor inode          name
+ * with 's' in place of 'p' for a shared mapping; offset, device and low-high in hexadecimal.
+ */
+#include "os/proc.h"
+
+#include "os/proc_lines.h"
+
+/* Shared mappings of memory.  What they hold is gone when the last process that maps them is, so
+ * programs keep pointers there.  [aio] and io_uring: completions not yet fetched. */
+static const char *const memory_names[] = {
+    "/dev/zero (deleted)", "/memfd:", "/SYSV", "/dev/shm/", "[anon_shmem:", "/anon_hugepage",
+    "anon_inode:[io_uring]", "/[aio]",
+};
+
+static bool is_memory(const char *name)
+{
+    for (size_t i = 0; i < sizeof memory_names / sizeof memory_names[0]; i++) {
+        if (after_prefix(name, memory_names[i]) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static enum mapping_kind classify(bool shared, bool has_file, const char *name)
+{
+    if (after_prefix(name, "[vvar") || after_prefix(name, "[vdso") ||
+        after_prefix(name, "[vsyscall"))
+        return MAPPING_KERNEL;
+    if (shared)
+        return is_memory(name) ? MAPPING_MEMORY : MAPPING_FOREIGN;
+    if (has_file)
+        return MAPPING_FILE;
+    if (after_prefix(name, "[stack]"))
+        return MAPPING_MAIN_STACK;
+    if (*name == 0 || after_prefix(name, "[heap]") || after_prefix(name, "[anon:") ||
+        after_prefix(name, "[stack"))
+        return MAPPING_ANONYMOUS;
+    return MAPPING_FILE;            /* special mappings of the kernel: careful reading */
+}
+
+static const char *skip_field(const char *text)
+{
+    while (*text != ' ' && *text != 0)
+        text++;
+    while (*text == ' ')
+        text++;
+    return text;
+}
+
+static bool parse_line(const char *line, struct mapping *mapping)
+{
+    const char *at = line;
+
+    mapping->low = parse_hex(&at);
+    if (*at++ != '-')
+        return false;
+    mapping->high = parse_hex(&at);
+    if (*at++ != ' ' || at[0] == 0 || at[1] == 0 || at[2] == 0 || at[3] == 0)
+        return false;
+    bool shared = at[3] == 's';
+
+    mapping->readable = at[0] == 'r';
+    at = skip_field(at);            /* permissions */
+    at = skip_field(at);            /* offset */
+    at = skip_field(at);            /* device */
+    bool has_file = *at != '0';     /* inode numbers of files begin with another digit */
+
+    mapping->kind = (uint8_t)classify(shared, has_file, skip_field(at));
+    return mapping->low < mapping->high;
+}
+
+static void add_row(struct mapping_table *table, const struct mapping *mapping, uintptr_t low,
+                    uintptr_t high)
+{
+    if (low >= high)
+        return;
+    if (table->count < table->capacity) {
+        struct mapping *row = &table->rows[table->count];
+
+        *row = *mapping;
+        row->low = low;
+        row->high = high;
+    }
+    table->count++;
+}
+
+/* Adds the parts of a mapping that are not left out. */
+static void add_mapping(struct mapping_table *table, const struct mapping *m)
+{
+    uintptr_t skip_low = table->skip_low, skip_high = table->skip_high;
+
+    if (skip_low >= skip_high || m->high <= skip_low || m->low >= skip_high) {
+        add_row(table, m, m->low, m->high);
+        return;
+    }
+    add_row(table, m, m->low, skip_low);
+    add_row(table, m, skip_high, m->high);
+}
+
+bool proc_read_mappings(struct mapping_table *table, char *scratch)
+{
+    struct lines lines;
+    const char *line;
+    bool sane = true;
+
+    table->count = 0;
+    if (!lines_open(&lines, "/proc/thread-self/maps", scratch, PROC_SCRATCH_BYTES))
+        return false;
+    while (sane && (line = lines_next(&lines)) != NULL) {
+        struct mapping mapping;
+
+        sane = parse_line(line, &mapping);
+        if (sane)
+            add_mapping(table, &mapping);
+    }
+    lines_close(&lines);
+    return sane && !lines.failed && table->count > 0;
+}

@@ -1,0 +1,33 @@
+/* vm.h -- address space and its four states
+ *
+ *     none -- vm_reserve --> reserved (PROT_NONE) -- vm_commit --> ready (reads as zero)
+ *     ready -- vm_release --> ready again, reads as zero, holds no memory
+ *
+ * PURPOSE  Everything the library asks of mmap.  All lengths and addresses are
+ *          multiples of 4096.  Functions that can fail return false or NULL and
+ *          leave what was there as it was; GCALLOC_DEBUG=failvm=N makes every
+ *          Nth such call fail, for tests.
+ */
+#ifndef GCALLOC_OS_VM_H
+#define GCALLOC_OS_VM_H
+
+#include "base/compiler.h"
+
+#define VM_PAGE ((size_t)4096)
+
+/* Address space without memory; not accounted, not dumped. NULL when refused. */
+void *vm_reserve(size_t bytes);
+/* Makes part of a reservation readable and writable; contents are zero. */
+bool vm_commit(void *address, size_t bytes);
+/* Gives the memory back; the range stays ready and reads as zero. */
+bool vm_release(void *address, size_t bytes);
+/* Moves the pages of [from, from + bytes) to the ready range at to without
+ * copying; the source stays ready and reads as zero.  False: nothing moved. */
+bool vm_move(void *from, void *to, size_t bytes);
+/* Replaces the range by a fresh ready one, so that mappings split by vm_move merge again. */
+bool vm_renew(void *address, size_t bytes);
+/* Ready memory anywhere, outside every reservation.  NULL when refused. */
+void *vm_map(size_t bytes);
+void vm_unmap(void *address, size_t bytes);
+
+#endif

@@ -1,0 +1,80 @@
+/* vm_linux.c -- see vm.h */
+#define _GNU_SOURCE
+#include "os/vm.h"
+
+#include <sys/mman.h>
+
+#include "base/atomics.h"
+#include "base/options.h"
+#include "base/sys.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+/* Fault injection: true when this call has to fail. */
+static bool injected_failure(void)
+{
+    static uint64_t calls;      /* atomic, relaxed: only counts */
+    uint64_t every = (uint64_t)options.failvm;
+
+    return UNLIKELY(every != 0) && (fetch_add_relaxed(&calls, 1) + 1) % every == 0;
+}
+
+static void *map(void *address, size_t bytes, int protection, int flags)
+{
+    long result = sys_call6(SYS_mmap, (long)address, (long)bytes, protection,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+    return result < 0 && result > -4096 ? NULL : (void *)result;
+}
+
+void *vm_reserve(size_t bytes)
+{
+    if (injected_failure())
+        return NULL;
+    void *address = map(NULL, bytes, PROT_NONE, 0);
+
+    if (address != NULL)
+        sys_call3(SYS_madvise, (long)address, (long)bytes, MADV_DONTDUMP);
+    return address;
+}
+
+bool vm_commit(void *address, size_t bytes)
+{
+    if (injected_failure() ||
+        sys_call3(SYS_mprotect, (long)address, (long)bytes, PROT_READ | PROT_WRITE) != 0)
+        return false;
+    sys_call3(SYS_madvise, (long)address, (long)bytes, MADV_DODUMP);
+    return true;
+}
+
+bool vm_release(void *address, size_t bytes)
+{
+    return sys_call3(SYS_madvise, (long)address, (long)bytes, MADV_DONTNEED) == 0;
+}
+
+bool vm_move(void *from, void *to, size_t bytes)
+{
+    if (injected_failure())
+        return false;
+    long result = sys_call6(SYS_mremap, (long)from, (long)bytes, (long)bytes,
+                            MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0);
+
+    return result == (long)to;
+}
+
+bool vm_renew(void *address, size_t bytes)
+{
+    return !injected_failure() && map(address, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == address;
+}
+
+void *vm_map(size_t bytes)
+{
+    return injected_failure() ? NULL : map(NULL, bytes, PROT_READ | PROT_WRITE, 0);
+}
+
+void vm_unmap(void *address, size_t bytes)
+{
+    sys_call2(SYS_munmap, (long)address, (long)bytes);
+}

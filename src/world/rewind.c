@@ -1,0 +1,200 @@
+/* rewind.c -- see rewind.h
+ *
+ * When the handler starts, rax == -EINTR and the two bytes before rip are
+ * `syscall`, the thread was in a system call that ended early.  The argument registers
+ * are as they were; rax held the number, which the code before the instruction tells:
+ *
+ *     b8 imm32      mov $nr, %eax      (most)
+ *     31 c0         xor %eax, %eax     (read)
+ *
+ * with instructions between that load arguments.  We try each such place, nearest
+ * first, and believe it only if decoding forward from it arrives exactly at
+ * the `syscall` without another write to eax.  A number from elsewhere (libc's
+ * syscall(), a table) is not found, and the program sees EINTR.
+ *
+ * Whose EINTR?  When a signal of the program is pending together with ours, the kernel
+ * builds its frame first (lower numbers first) and ours on top, and we see the
+ * program's handler's first instruction, not the call: the EINTR stays.  The one
+ * gap: the program's handler has returned to the instruction after the call, and
+ * ours comes before that instruction runs.  A pause or sigsuspend made again then would
+ * wait for a signal that has been.  So the wrapper around the program's handlers notes
+ * where each came in (thread_signal_begin), and an EINTR at the same rip and rsp is
+ * given to the program: at worst it sees one EINTR more, after a handler of its own
+ * did run there.  Handlers installed by raw system calls leave the gap open.
+ *
+ * Times: select, pselect and ppoll keep what is left in memory, absolute times are
+ * exact, nanosleep is given its remainder; poll, epoll_wait, SO_RCVTIMEO and a
+ * nanosleep without remainder wait the whole time again.
+ */
+#define _GNU_SOURCE             /* the registers of a ucontext */
+#include "world/rewind.h"
+
+#include <errno.h>
+
+#include "base/sys.h"
+
+enum { SEARCH_BYTES = 40 };
+
+/* May be made again after EINTR: nothing was done.  Not close: the descriptor is gone
+ * all the same.  Calls that the kernel restarts by itself need not be here. */
+static bool may_repeat(int number)
+{
+    switch (number) {
+    case SYS_read: case SYS_readv: case SYS_pread64: case SYS_preadv:
+    case SYS_write: case SYS_writev: case SYS_pwrite64: case SYS_pwritev:
+    case SYS_recvfrom: case SYS_recvmsg: case SYS_recvmmsg:
+    case SYS_sendto: case SYS_sendmsg: case SYS_sendmmsg: case SYS_sendfile:
+    case SYS_accept: case SYS_accept4:
+    case SYS_poll: case SYS_ppoll: case SYS_select: case SYS_pselect6:
+    case SYS_epoll_wait: case SYS_epoll_pwait: case SYS_epoll_pwait2:
+    case SYS_nanosleep: case SYS_clock_nanosleep:
+    case SYS_pause: case SYS_rt_sigsuspend: case SYS_rt_sigtimedwait:
+    case SYS_futex: case SYS_futex_waitv:
+    case SYS_msgrcv: case SYS_msgsnd: case SYS_semop: case SYS_semtimedop:
+    case SYS_mq_timedsend: case SYS_mq_timedreceive:
+    case SYS_io_getevents: case SYS_io_pgetevents: case SYS_io_uring_enter:
+    case SYS_getrandom: case SYS_flock: case SYS_wait4: case SYS_waitid:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Bytes of a ModRM byte with what belongs to it. */
+static size_t modrm_bytes(const uint8_t *modrm)
+{
+    unsigned mod = modrm[0] >> 6, rm = modrm[0] & 7;
+    size_t bytes = 1;
+
+    if (mod == 3)
+        return bytes;
+    if (rm == 4) {
+        if (mod == 0 && (modrm[1] & 7) == 5)
+            bytes += 4;
+        bytes++;
+    } else if (mod == 0 && rm == 5) {
+        bytes += 4;
+    }
+    return bytes + (mod == 1 ? 1 : mod == 2 ? 4 : 0);
+}
+
+/* The length of one instruction of the kinds that compilers put between the number and
+ * the call: moves, lea, xor and or of registers, nops.  0: another kind, or one that
+ * writes eax. */
+static size_t harmless_bytes(const uint8_t *code)
+{
+    const uint8_t *at = code;
+    uint8_t rex = 0;
+
+    while (*at == 0x64 || *at == 0x66)
+        at++;
+    if ((*at & 0xf0) == 0x40)
+        rex = *at++;
+    uint8_t opcode = *at++;
+    bool writes_eax = (*at >> 3 & 7) == 0 && !(rex & 4);         /* the register of ModRM */
+    bool writes_eax_rm = *at >= 0xc0 && (*at & 7) == 0 && !(rex & 1);
+
+    if (opcode == 0x0f && *at == 0x1f)                            /* nop */
+        return (size_t)(at + 1 - code) + modrm_bytes(at + 1);
+    if (opcode == 0x90)
+        return (size_t)(at - code);
+    if (opcode > 0xb8 && opcode <= 0xbf)                          /* mov imm, not eax or r8 */
+        return (size_t)(at - code) + (rex & 8 ? 8 : 4);
+    if (opcode == 0xb8 && (rex & 1))                              /* mov imm, r8 */
+        return (size_t)(at - code) + (rex & 8 ? 8 : 4);
+    if ((opcode == 0x8b || opcode == 0x8d) && !writes_eax)        /* mov and lea to a register */
+        return (size_t)(at - code) + modrm_bytes(at);
+    if ((opcode == 0x89 || opcode == 0x31 || opcode == 0x09) && !writes_eax_rm)
+        return (size_t)(at - code) + modrm_bytes(at);
+    if (opcode == 0xc7 && !writes_eax_rm)                         /* mov imm32 to memory */
+        return (size_t)(at - code) + modrm_bytes(at) + 4;
+    if (opcode == 0x83 && !writes_eax_rm)                         /* arithmetic with imm8 */
+        return (size_t)(at - code) + modrm_bytes(at) + 1;
+    return 0;
+}
+
+static bool runs_into(const uint8_t *at, const uint8_t *syscall)
+{
+    while (at < syscall) {
+        /* The longest of these instructions is 15 bytes; what is read beyond the call
+         * itself stays on its page or is decoded to nothing that fits. */
+        size_t bytes = syscall - at >= 2 ? harmless_bytes(at) : *at == 0x90;
+
+        if (bytes == 0)
+            return false;
+        at += bytes;
+    }
+    return at == syscall;
+}
+
+/* Does a jump that ends right before `at` lead past it?  Then another number may be meant:
+ * mov $a, %eax; je 1f; mov $b, %eax; 1: syscall. */
+static bool is_jumped_over(const uint8_t *low, const uint8_t *at, const uint8_t *syscall)
+{
+    ptrdiff_t range = syscall - at;
+    int32_t far;
+
+    if (at - low >= 2 && ((at[-2] & 0xf0) == 0x70 || at[-2] == 0xeb) &&
+        (int8_t)at[-1] > 0 && (int8_t)at[-1] <= range)
+        return true;
+    if (at - low < 6)
+        return false;
+    __builtin_memcpy(&far, at - 4, sizeof(far));
+    bool jump = at[-5] == 0xe9 || (at[-6] == 0x0f && (at[-5] & 0xf0) == 0x80);
+    return jump && far > 0 && far <= range;
+}
+
+int rewind_decode_number(const uint8_t *low, const uint8_t *syscall)
+{
+    for (const uint8_t *at = syscall - 2; at >= low; at--) {
+        if (at[0] == 0x31 && at[1] == 0xc0 && (at == low || (at[-1] & 0xf0) != 0x40) &&
+            runs_into(at + 2, syscall))
+            return is_jumped_over(low, at, syscall) ? -1 : SYS_read;
+        if (at[0] != 0xb8 || syscall - at < 5 || (at > low && (at[-1] & 0xf0) == 0x40))
+            continue;
+        if (runs_into(at + 5, syscall)) {
+            if (is_jumped_over(low, at, syscall))
+                return -1;
+            uint32_t number = at[1] | (uint32_t)at[2] << 8 | (uint32_t)at[3] << 16 |
+                              (uint32_t)at[4] << 24;
+            return number < 4096 ? (int)number : -1;
+        }
+    }
+    return -1;
+}
+
+/* Relative sleeps: the kernel stored what is left. */
+static void use_remainder(int number, greg_t *registers)
+{
+    if (number == SYS_nanosleep && registers[REG_RSI] != 0)
+        registers[REG_RDI] = registers[REG_RSI];
+    if (number == SYS_clock_nanosleep && (registers[REG_RSI] & 1 /* TIMER_ABSTIME */) == 0 &&
+        registers[REG_R10] != 0)
+        registers[REG_RDX] = registers[REG_R10];
+}
+
+bool rewind_interrupted_call(ucontext_t *context, uintptr_t handled_rip, uintptr_t handled_rsp)
+{
+    greg_t *registers = context->uc_mcontext.gregs;
+    uintptr_t rip = (uintptr_t)registers[REG_RIP];
+
+    if (LIKELY(registers[REG_RAX] != -EINTR))
+        return false;
+    /* The code is read on the page of the `syscall` only: the page before may not exist. */
+    const uint8_t *syscall = (const uint8_t *)rip - 2;
+    const uint8_t *page = (const uint8_t *)((uintptr_t)syscall & ~(uintptr_t)4095);
+
+    if ((rip - 1) % 4096 == 0 || syscall[0] != 0x0f || syscall[1] != 0x05)
+        return false;
+    if (handled_rip == rip && handled_rsp == (uintptr_t)registers[REG_RSP])
+        return false;
+    const uint8_t *low = syscall - page < SEARCH_BYTES ? page : syscall - SEARCH_BYTES;
+    int number = rewind_decode_number(low, syscall);
+
+    if (number < 0 || !may_repeat(number))
+        return false;
+    use_remainder(number, registers);
+    registers[REG_RAX] = number;
+    registers[REG_RIP] = (greg_t)syscall;
+    return true;
+}

@@ -1,0 +1,141 @@
+/* roots.c -- see roots.h; the walk itself is in roots_*.c, what they share in roots_scan.h
+ *
+ * Buffers are taken before the stop, from metadata, which is not scanned.  A
+ * buffer that turns out too small in the stop fails that cycle; the next gather
+ * makes it larger.
+ */
+#include "world/roots.h"
+
+#include "base/bits.h"
+#include "base/options.h"
+#include "heap/arena.h"
+#include "os/host.h"
+#include "world/roots_scan.h"
+
+/* Linux allows 65530 mappings unless told otherwise; untouched room costs no memory. */
+#define FIRST_MAPPINGS ((size_t)66 * 1024)
+#define FIRST_CUTS ((size_t)2 * 1024)
+
+/* Cycle owner only. */
+static struct {
+    struct mapping *mappings;
+    size_t mapping_capacity, mappings_wanted;
+    struct stack_cut *cuts;
+    size_t cut_capacity, cuts_wanted;
+    struct page_range *ranges;
+    char *scratch;
+    uintptr_t *bounce;
+    struct roots_stats stats;
+} buffers = { .mappings_wanted = FIRST_MAPPINGS, .cuts_wanted = FIRST_CUTS };
+
+static bool gather_fixed(void)
+{
+    if (buffers.ranges == NULL)
+        buffers.ranges = meta_alloc(ROOTS_RANGES * sizeof buffers.ranges[0]);
+    if (buffers.scratch == NULL)
+        buffers.scratch = meta_alloc(PROC_SCRATCH_BYTES);
+    if (buffers.bounce == NULL)
+        buffers.bounce = meta_alloc(ROOTS_PIECE_BYTES);
+    return buffers.ranges != NULL && buffers.scratch != NULL && buffers.bounce != NULL;
+}
+
+static bool gather_mappings(void)
+{
+    size_t wanted = buffers.mappings_wanted;
+
+    if (buffers.mapping_capacity >= wanted)
+        return true;
+    struct mapping *mappings = meta_alloc(wanted * sizeof mappings[0]);
+
+    if (mappings == NULL)
+        return false;
+    buffers.mappings = mappings;
+    buffers.mapping_capacity = wanted;
+    return true;
+}
+
+static bool gather_cuts(void)
+{
+    /* A task makes at most two; tasks that were never announced come on top. */
+    size_t wanted = max_size(buffers.cuts_wanted, (size_t)thread_count() * 2);
+
+    if (buffers.cut_capacity >= wanted)
+        return true;
+    wanted *= 2;
+    struct stack_cut *cuts = meta_alloc(wanted * sizeof cuts[0]);
+
+    if (cuts == NULL)
+        return false;
+    buffers.cuts = cuts;
+    buffers.cut_capacity = wanted;
+    return true;
+}
+
+bool roots_gather(void)
+{
+    return gather_fixed() && gather_mappings() && gather_cuts();
+}
+
+static bool read_mappings(struct roots_scan *scan)
+{
+    scan->mappings = (struct mapping_table){
+        .rows = buffers.mappings, .capacity = buffers.mapping_capacity,
+        .skip_low = arena.start, .skip_high = arena.end,
+    };
+    if (!proc_read_mappings(&scan->mappings, scan->scratch)) {
+        scan->why = "/proc/self/maps cannot be read";
+        return false;
+    }
+    if (scan->mappings.count > scan->mappings.capacity) {
+        buffers.mappings_wanted = scan->mappings.count * 2;
+        scan->why = "more mappings than there was room for";
+        return false;
+    }
+    return true;
+}
+
+static bool open_pagemap(struct roots_scan *scan)
+{
+    if (pagemap_open(&scan->pagemap, options.nopagemapscan != 0, scan->scratch,
+                     PROC_SCRATCH_BYTES))
+        return true;
+    scan->why = "/proc/self/pagemap cannot be opened";
+    return false;
+}
+
+static bool visit_tasks(struct roots_scan *scan)
+{
+    size_t count;
+
+    world_tasks(&count);
+    if (count * 2 > scan->cut_capacity)
+        buffers.cuts_wanted = count * 2;
+    return roots_visit_tasks(scan);
+}
+
+bool roots_visit(root_visitor visit, void *context, const char **why)
+{
+    struct roots_scan scan = {
+        .visit = visit, .context = context, .cuts = buffers.cuts,
+        .cut_capacity = buffers.cut_capacity, .ranges = buffers.ranges,
+        .scratch = buffers.scratch, .bounce = buffers.bounce, .pagemap.fd = -1,
+    };
+    uint32_t keys = host_open_keys();
+
+    remote_open(&scan.remote);
+    bool complete = read_mappings(&scan) && open_pagemap(&scan) && visit_tasks(&scan) &&
+                    roots_visit_mappings(&scan) && roots_visit_kernel(&scan) &&
+                    roots_visit_registered(&scan);
+
+    remote_close(&scan.remote);
+    pagemap_close(&scan.pagemap);
+    host_restore_keys(keys);
+    buffers.stats = scan.stats;
+    *why = complete ? NULL : scan.why;
+    return complete;
+}
+
+struct roots_stats roots_stats_last(void)
+{
+    return buffers.stats;
+}

@@ -1,0 +1,114 @@
+/* roots_emit.c -- words on their way to the visitor; see roots_scan.h */
+#include "base/bits.h"
+#include "base/sys.h"
+#include "os/vm.h"
+#include "world/roots_scan.h"
+
+/* A page that cannot be copied is tried again: it may be a swapped one, and memory short. */
+#define COPY_ATTEMPTS 3
+
+static void hand_over(struct roots_scan *scan, enum root_kind kind, const void *low, size_t bytes)
+{
+    if (kind == ROOT_STACK)
+        scan->stats.stack_bytes += bytes;
+    else
+        scan->stats.data_bytes += bytes;
+    scan->visit(scan->context, kind, low, (const uintptr_t *)((const char *)low + bytes));
+}
+
+static void emit_loads(struct roots_scan *scan, enum root_kind kind, uintptr_t low, uintptr_t high)
+{
+    while (low < high) {
+        size_t bytes = min_size(high - low, ROOTS_PIECE_BYTES);
+
+        hand_over(scan, kind, (const void *)low, bytes);
+        low += bytes;
+    }
+}
+
+/* Copies up to a piece.  Returns the bytes copied, 0 for an unreadable page, or REMOTE_REFUSED. */
+static long copy_piece(struct roots_scan *scan, uintptr_t low, size_t bytes,
+                       enum root_access access)
+{
+    long got = 0;
+
+    for (int attempt = 0; got == 0 && attempt < COPY_ATTEMPTS; attempt++) {
+        if (attempt > 0)
+            sys_yield();
+        got = access == ACCESS_FORCED ? remote_read_forced(&scan->remote, scan->bounce, low, bytes)
+                                      : remote_read(&scan->remote, scan->bounce, low, bytes);
+    }
+    return got < 0 ? got : (long)align_down((size_t)got, sizeof(uintptr_t));
+}
+
+static bool emit_copies(struct roots_scan *scan, enum root_kind kind, uintptr_t low,
+                        uintptr_t high, enum root_access access)
+{
+    while (low < high) {
+        size_t bytes = min_size(high - low, ROOTS_PIECE_BYTES);
+        long got = copy_piece(scan, low, bytes, access);
+
+        if (got > 0) {
+            hand_over(scan, kind, scan->bounce, (size_t)got);
+            low += (size_t)got;
+        } else if (got == 0 && access == ACCESS_COPY) {
+            low = align_down(low, VM_PAGE) + VM_PAGE;
+        } else {
+            scan->why = got == 0 ? "protected memory cannot be read"
+                                 : "neither process_vm_readv nor /proc/self/mem is permitted";
+            return false;
+        }
+    }
+    return true;
+}
+
+bool roots_emit(struct roots_scan *scan, enum root_kind kind, uintptr_t low, uintptr_t high,
+                enum root_access access)
+{
+    low = align_up(low, sizeof(uintptr_t));
+    high = align_down(high, sizeof(uintptr_t));
+    if (access != ACCESS_LOAD)
+        return emit_copies(scan, kind, low, high, access);
+    emit_loads(scan, kind, low, high);
+    return true;
+}
+
+void roots_emit_word(struct roots_scan *scan, enum root_kind kind, uintptr_t word)
+{
+    hand_over(scan, kind, &word, sizeof word);
+}
+
+/* Index of the first cut that ends above the address. */
+static size_t first_cut(const struct roots_scan *scan, uintptr_t address)
+{
+    size_t low = 0, high = scan->cut_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (scan->cuts[middle].high > address)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+bool roots_emit_labelled(struct roots_scan *scan, uintptr_t low, uintptr_t high,
+                         enum root_access access)
+{
+    for (size_t i = first_cut(scan, low); i < scan->cut_count && low < high; i++) {
+        const struct stack_cut *cut = &scan->cuts[i];
+
+        if (cut->low >= high)
+            break;
+        if (low < cut->low && !roots_emit(scan, ROOT_DATA, low, cut->low, access))
+            return false;
+        uintptr_t live = max_size(low, cut->live), end = min_size(high, cut->high);
+
+        if (live < end && !roots_emit(scan, ROOT_STACK, live, end, access))
+            return false;
+        low = end;
+    }
+    return low >= high || roots_emit(scan, ROOT_DATA, low, high, access);
+}

@@ -1,0 +1,43 @@
+/* roots_kernel.c -- words that only the kernel holds; see roots_scan.h
+ *
+ * epoll_event.data and sigevent.sigev_value are in no memory of the process
+ * between the call that stored them and the one that delivers them.
+ */
+#include "world/roots_scan.h"
+
+struct word_batch {
+    struct roots_scan *scan;
+    size_t used;
+    uintptr_t words[128];
+};
+
+static void flush(struct word_batch *batch)
+{
+    roots_emit(batch->scan, ROOT_DATA, (uintptr_t)batch->words,
+               (uintptr_t)(batch->words + batch->used), ACCESS_LOAD);
+    batch->used = 0;
+}
+
+static void take_word(void *context, uintptr_t word)
+{
+    struct word_batch *batch = context;
+
+    if (batch->used == sizeof batch->words / sizeof batch->words[0])
+        flush(batch);
+    batch->words[batch->used++] = word;
+}
+
+bool roots_visit_kernel(struct roots_scan *scan)
+{
+    struct word_batch batch = { .scan = scan, .used = 0 };
+
+    if (!proc_visit_epoll(scan->scratch, take_word, &batch))
+        scan->why = "/proc/self/fd or an epoll descriptor in fdinfo cannot be read";
+    else if (!proc_visit_timers(scan->scratch, take_word, &batch))
+        scan->why = "/proc/self/timers cannot be read";
+    else {
+        flush(&batch);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,139 @@
+/* roots_registered.c -- ranges that the program declared to be roots
+ *
+ * PURPOSE    A table of disjoint ranges, unordered.  It may cover what the walk
+ *            over the mappings sees as well; what it is for is memory that the
+ *            walk leaves out: blocks of the heap that nothing points to, shared
+ *            files.
+ * LOCKING    ROOTS; the world may stop while a thread waits for it, not while one
+ *            holds it (its holders are inside the runtime), and the walk makes sure.
+ * LIFETIME   An outgrown table is left behind (meta_alloc); they double.
+ */
+#include "base/bits.h"
+#include "base/lock.h"
+#include "heap/arena.h"
+#include "world/roots_scan.h"
+
+struct range { uintptr_t low, high; };
+
+static struct {
+    struct lock lock;
+    struct range *rows;         /* lock ROOTS, as all below */
+    size_t count, capacity;
+} table = { .lock = LOCK_INIT(ROOTS) };
+
+static bool make_room(void)
+{
+    if (table.count < table.capacity)
+        return true;
+    size_t capacity = max_size(64, table.capacity * 2);
+    struct range *rows = meta_alloc(capacity * sizeof rows[0]);
+
+    if (rows == NULL)
+        return false;
+    for (size_t i = 0; i < table.count; i++)
+        rows[i] = table.rows[i];
+    table.rows = rows;
+    table.capacity = capacity;
+    return true;
+}
+
+/* Unites [low, high) with every range that it touches. */
+static bool add_locked(uintptr_t low, uintptr_t high)
+{
+    size_t i = 0;
+
+    if (!make_room())
+        return false;
+    while (i < table.count) {
+        struct range *row = &table.rows[i];
+
+        if (row->low > high || row->high < low) {
+            i++;
+            continue;
+        }
+        low = min_size(low, row->low);
+        high = max_size(high, row->high);
+        *row = table.rows[--table.count];
+    }
+    table.rows[table.count++] = (struct range){ low, high };
+    return true;
+}
+
+bool roots_add(const void *low, const void *high)
+{
+    uintptr_t first = (uintptr_t)low, last = (uintptr_t)high;
+
+    if (first >= last)
+        return true;
+    lock_acquire(&table.lock);
+    bool added = add_locked(first, last);
+
+    lock_release(&table.lock);
+    return added;
+}
+
+/* Takes [low, high) out of row i, which it overlaps; false when nothing is left of the row. */
+static bool cut_row(size_t i, uintptr_t low, uintptr_t high)
+{
+    struct range row = table.rows[i];
+
+    if (low <= row.low && high >= row.high)
+        return false;
+    if (low > row.low && high < row.high) {
+        if (!make_room())
+            return true;        /* stays a root as a whole: nothing reachable is lost */
+        table.rows[table.count++] = (struct range){ high, row.high };
+    }
+    if (low > row.low)
+        table.rows[i].high = low;
+    else
+        table.rows[i].low = high;
+    return true;
+}
+
+static void remove_locked(uintptr_t low, uintptr_t high)
+{
+    size_t i = 0;
+
+    while (i < table.count) {
+        bool apart = table.rows[i].low >= high || table.rows[i].high <= low;
+
+        if (apart || cut_row(i, low, high))
+            i++;
+        else
+            table.rows[i] = table.rows[--table.count];
+    }
+}
+
+void roots_remove(const void *low, const void *high)
+{
+    if (low >= high)
+        return;
+    lock_acquire(&table.lock);
+    remove_locked((uintptr_t)low, (uintptr_t)high);
+    lock_release(&table.lock);
+}
+
+/* What is mapped no more is passed over: the program cannot reach it either. */
+bool roots_visit_registered(struct roots_scan *scan)
+{
+    bool complete = true;
+
+    if (!lock_try(&table.lock)) {
+        scan->why = "a thread was stopped while it registered roots";
+        return false;
+    }
+    for (size_t i = 0; complete && i < table.count; i++) {
+        uintptr_t low = table.rows[i].low, high = table.rows[i].high;
+        bool in_heap = arena_owns(low) && arena_owns(high - 1);
+
+        complete = roots_emit(scan, ROOT_DATA, low, high, in_heap ? ACCESS_LOAD : ACCESS_COPY);
+    }
+    lock_release(&table.lock);
+    return complete;
+}
+
+void roots_fork_child(void)
+{
+    lock_reset(&table.lock);
+}

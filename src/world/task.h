@@ -1,0 +1,26 @@
+/* task.h -- the collector's own tasks: raw clones, unknown to libc
+ *
+ * PURPOSE    Runs a function in a task that shares memory and descriptors with
+ *            the process, blocks all signals, has no libc thread state (no TLS,
+ *            no errno: only base/sys.h calls), and ends when the function
+ *            returns.  libc, setuid(), pthread_exit of the last thread and
+ *            thread counters of the program do not know it.
+ * LIFETIME   A task lives only while there is work for a cycle: a program that
+ *            needs to be single-threaded (unshare, setns) is, between cycles.
+ */
+#ifndef GCALLOC_WORLD_TASK_H
+#define GCALLOC_WORLD_TASK_H
+
+#include "base/compiler.h"
+
+/* Starts a task; false when the kernel refuses (RLIMIT_NPROC, pids cgroup, memory). */
+bool task_spawn(void (*run)(void *argument), void *argument);
+/* Number of our tasks alive. */
+unsigned task_count(void);
+/* Waits until no task of ours is left (fork, unshare).  The caller is parked or holds no lock. */
+void task_wait_all(void);
+/* Tasks that exist but are not exempt yet (stop.h); they soon will be. */
+unsigned task_starting(void);
+void task_fork_child(void);
+
+#endif

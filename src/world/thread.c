@@ -1,0 +1,513 @@
+/* thread.c -- see thread.h
+ *
+ * PURPOSE    Attaching, detaching, entering and leaving the runtime, parking.
+ * LOCKING    THREADS: taking a structure, freeing it, reaping.  It is only held with
+ *            all signals blocked, or by fork.c, so its holder is never stopped.
+ * INVARIANT  A structure changes hands only under THREADS or by its owner, and never
+ *            in state HELD; whoever finds one by tid and then makes it HELD looks at
+ *            the tid again (stop.c).
+ *            (I2, I3) The caches of a thread are touched by others only when the kernel says
+ *            that the thread is gone (ESRCH), or in a forked child.
+ *            (I4) in_runtime and state are written by the owner alone, but for HELD.
+ *
+ * Note [GATE]  runtime_enter stores in_runtime, then loads the gate; the closer stores
+ * the gate, then loads every in_runtime; all four seq_cst.  So either the closer sees the
+ * thread inside and waits, or the thread sees the gate closed and backs out.  A handler
+ * of the program that interrupts runtime_enter and allocates enters and leaves in
+ * balance, and in_runtime is its own nesting count: the interrupted store is still right.
+ */
+#include "world/thread.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <sys/auxv.h>
+
+#include "base/check.h"
+#include "base/lock.h"
+#include "base/park.h"
+#include "world/stop.h"
+
+enum {
+    REAP_PROBES = 64,           /* structures looked at per thread_reap_dead: 0.2 us each */
+    REAP_CACHES = 4,            /* caches given back per call: tens of us each */
+    GATE_SPINS = 50,
+    GATE_SLEEP_NS = 50000,
+};
+
+struct thread thread_none;
+TLS_INITIAL_EXEC struct thread *thread_self = &thread_none;
+
+static struct {
+    struct lock lock;           /* THREADS */
+    struct thread *head;        /* atomic: pairs release in link_thread / acquire in thread_list */
+    struct thread *reap_cursor; /* THREADS: where the next reaping goes on */
+    uint32_t process;           /* counts forks; written in the child, alone */
+    uint32_t attached;          /* atomic, relaxed */
+    uint32_t ever;              /* atomic, relaxed: there was a second thread */
+} threads = { .lock = LOCK_INIT(THREADS) };
+
+/* Closed in two steps: new tasks first, for those inside may mark for a while, then threads. */
+static struct {
+    uint32_t closed_to_tasks;   /* atomic: number of closers; futex */
+    uint32_t closed;            /* the same for threads */
+    uint32_t tasks;             /* atomic: tasks inside; see Note [GATE] */
+} gate;
+
+/* ------------------------------------------------------------------ the list */
+
+struct thread *thread_list(void)
+{
+    return load_acquire(&threads.head);
+}
+
+bool thread_is_alive(const struct thread *thread)
+{
+    return load_acquire(&thread->tid) != 0 && load_relaxed(&thread->process) == threads.process;
+}
+
+struct thread *thread_by_tid(int tid)
+{
+    for (struct thread *t = thread_list(); t != NULL; t = t->next)
+        if (load_acquire(&t->tid) == tid && load_relaxed(&t->process) == threads.process)
+            return t;
+    return NULL;
+}
+
+bool threads_ever(void)
+{
+    return load_relaxed(&threads.ever) != 0;
+}
+
+unsigned thread_count(void)
+{
+    return load_relaxed(&threads.attached);
+}
+
+void threads_lock(void)
+{
+    lock_acquire(&threads.lock);
+}
+
+void threads_unlock(void)
+{
+    lock_release(&threads.lock);
+}
+
+/* ------------------------------------------------------------ taking and freeing */
+
+/* Everything but the cache, the link and the tid. */
+static void reset_thread(struct thread *thread)
+{
+    thread->in_runtime = 0;
+    thread->stop_pending = 0;
+    thread->announced = false;
+    thread->parked_sp = 0;
+    thread->stack_low = 0;
+    thread->stack_high = 0;
+    thread->handled_rip = 0;
+    thread->handled_rsp = 0;
+    store_release(&thread->state, THREAD_RUNNING);
+}
+
+/* Takes back what a thread left that is no more.  THREADS held. */
+static void bury(struct thread *thread)
+{
+    mcache_abandon(&thread->cache);
+    reset_thread(thread);
+    if (load_relaxed(&thread->process) == threads.process)
+        fetch_sub_relaxed(&threads.attached, 1);
+    store_release(&thread->tid, 0);
+}
+
+/* Did the thread die without detaching?  THREADS held. */
+static bool is_dead(const struct thread *thread)
+{
+    int tid = load_relaxed(&thread->tid);
+
+    if (tid == 0)
+        return false;
+    if (load_relaxed(&thread->process) != threads.process)
+        return true;
+    return !thread->announced && sys_call3(SYS_tgkill, sys_getpid(), tid, 0) == -ESRCH;
+}
+
+/* Buries a few of the dead; returns one of them, NULL when there was none.  THREADS held. */
+static struct thread *reap_some(void)
+{
+    struct thread *first = threads.reap_cursor != NULL ? threads.reap_cursor : threads.head;
+    struct thread *t = first, *found = NULL;
+    int probes = 0, caches = 0;
+
+    if (first == NULL)
+        return NULL;
+    do {
+        if (is_dead(t)) {
+            bury(t);
+            found = t;
+            caches++;
+        }
+        t = t->next != NULL ? t->next : threads.head;
+    } while (t != first && ++probes < REAP_PROBES && caches < REAP_CACHES);
+    threads.reap_cursor = t;
+    return found;
+}
+
+/* Not while the world is stopped. */
+void thread_reap_dead(void)
+{
+    uint64_t mask = signals_block_all();
+
+    lock_acquire(&threads.lock);
+    reap_some();
+    lock_release(&threads.lock);
+    signals_restore(mask);
+}
+
+static struct thread *link_thread(void)
+{
+    struct thread *thread = meta_alloc(sizeof(*thread));
+
+    if (thread == NULL)
+        return NULL;
+    mcache_init(&thread->cache);
+    thread->next = threads.head;
+    store_release(&threads.head, thread);
+    return thread;
+}
+
+/* A structure for the task `tid`: one that bears its id already (its owner died and the
+ * kernel used the id again), a free one, a dead one's, or a new one.  THREADS held. */
+static struct thread *take_structure(int tid)
+{
+    struct thread *found = NULL;
+
+    for (struct thread *t = threads.head; t != NULL; t = t->next) {
+        int owner = load_relaxed(&t->tid);
+
+        if (owner == tid && load_relaxed(&t->process) == threads.process) {
+            bury(t);
+            return t;
+        }
+        if (owner == 0)
+            found = t;
+    }
+    if (found == NULL)
+        found = reap_some();
+    return found != NULL ? found : link_thread();
+}
+
+struct thread *thread_attach(void)
+{
+    struct thread *thread = thread_self;
+
+    if (thread != NULL && thread != &thread_none)
+        return thread;
+    uint64_t mask = signals_block_all();
+    int tid = sys_gettid();
+
+    lock_acquire(&threads.lock);
+    thread = take_structure(tid);
+    if (thread != NULL) {
+        reset_thread(thread);
+        store_relaxed(&thread->process, threads.process);
+        fetch_add_relaxed(&threads.attached, 1);
+        if (tid != sys_getpid())
+            store_relaxed(&threads.ever, 1);
+        store_release(&thread->tid, tid);
+        thread_self = thread;
+    }
+    lock_release(&threads.lock);
+    signals_restore(mask);
+    return thread;
+}
+
+/* Gives the cache back inside the runtime (so no stop and no fork cuts it), then, with
+ * signals blocked, the structure.  A stop that was noted on the way is answered last. */
+void thread_detach(void)
+{
+    struct thread *thread = thread_self;
+
+    if (thread == NULL || thread == &thread_none)
+        return;
+    runtime_enter();
+    mcache_abandon(&thread->cache);
+
+    uint64_t mask = signals_block_all();
+    bool stop_pending = load_relaxed(&thread->stop_pending) != 0;
+
+    thread_self = &thread_none;
+    reset_thread(thread);
+    fetch_sub_relaxed(&threads.attached, 1);
+    store_release(&thread->tid, 0);
+    signals_restore(mask);
+    if (stop_pending)
+        world_park_self(NULL);
+}
+
+/* ------------------------------------------------------------- announced threads */
+
+bool thread_announce(uintptr_t stack_low, uintptr_t stack_high)
+{
+    struct thread *thread = thread_attach();
+
+    if (thread == NULL)
+        return false;
+    thread->announced = true;
+    thread->stack_low = stack_low;
+    thread->stack_high = stack_high;
+    return true;
+}
+
+/* Reads "low-high ..." lines until one holds the address; returns its high end, or 0. */
+static uintptr_t mapping_end(uintptr_t address)
+{
+    char buffer[1024];
+    int fd = sys_open_read("/proc/self/maps");
+    uintptr_t bound[2] = { 0, 0 }, end = 0;
+    unsigned field = 0;         /* 0: low, 1: high, 2: the rest of the line */
+    long got;
+
+    if (fd < 0)
+        return 0;
+    while (end == 0 && (got = sys_read(fd, buffer, sizeof(buffer))) > 0) {
+        for (long i = 0; i < got && end == 0; i++) {
+            char c = buffer[i];
+
+            if (c == '\n') {
+                if (address - bound[0] < bound[1] - bound[0])
+                    end = bound[1];
+                bound[0] = bound[1] = field = 0;
+            } else if (field < 2 && (c == '-' || c == ' ')) {
+                field++;
+            } else if (field < 2) {
+                bound[field] = bound[field] * 16 + (uintptr_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+            }
+        }
+    }
+    sys_close(fd);
+    return end;
+}
+
+/* One past the highest byte of the main thread's stack.  The kernel puts the name of the
+ * executed file there, and 8 zero bytes; that saves start-up from reading the maps. */
+static uintptr_t main_stack_high(void)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t name = getauxval(AT_EXECFN);
+
+    if (name - here < 64 * MIB) {
+        const char *end = (const char *)name;
+
+        while (*end != 0)
+            end++;
+        uintptr_t high = align_up((uintptr_t)end + 1, 4096);
+        if (high - (uintptr_t)end == 9)
+            return high;
+    }
+    return mapping_end(here);
+}
+
+bool thread_announce_main(void)
+{
+    if (sys_gettid() != sys_getpid())
+        return thread_attach() != NULL;
+    return thread_announce(0, main_stack_high());
+}
+
+/* ------------------------------------------------------------------- the runtime */
+
+/* The gate is closed: steps out, waits, steps in again. */
+static COLD void wait_at_gate(struct thread *thread)
+{
+    do {
+        store_seq_cst(&thread->in_runtime, 0);
+        if (load_relaxed(&thread->stop_pending) != 0)
+            world_park_self(thread);
+        uint32_t closed = load_seq_cst(&gate.closed);
+        if (closed != 0)
+            park_wait(&gate.closed, closed, PARK_FOREVER);
+        store_seq_cst(&thread->in_runtime, 1);
+    } while (load_seq_cst(&gate.closed) != 0);
+}
+
+struct thread *runtime_enter(void)
+{
+    struct thread *thread = thread_self;
+
+    if (UNLIKELY(thread == NULL || thread == &thread_none)) {
+        thread = thread_attach();
+        if (thread == NULL)
+            return NULL;
+    }
+    ASSERT(load_relaxed(&thread->state) == THREAD_RUNNING);
+    uint32_t depth = thread->in_runtime;
+
+    store_seq_cst(&thread->in_runtime, depth + 1);
+    if (UNLIKELY(load_seq_cst(&gate.closed) != 0) && depth == 0)
+        wait_at_gate(thread);
+    return thread;
+}
+
+void runtime_leave(struct thread *thread)
+{
+    ASSERT(thread == thread_self && thread->in_runtime > 0);
+    uint32_t depth = thread->in_runtime - 1;
+
+    store_release(&thread->in_runtime, depth);
+    COMPILER_BARRIER();
+    if (UNLIKELY(load_relaxed(&thread->stop_pending) != 0) && depth == 0)
+        world_park_self(thread);
+}
+
+void runtime_enter_task(void)
+{
+    for (;;) {
+        __atomic_fetch_add(&gate.tasks, 1, __ATOMIC_SEQ_CST);
+        uint32_t closed = load_seq_cst(&gate.closed_to_tasks);
+        if (LIKELY(closed == 0))
+            return;
+        fetch_sub_acq_rel(&gate.tasks, 1);
+        park_wait(&gate.closed_to_tasks, closed, PARK_FOREVER);
+    }
+}
+
+void runtime_leave_task(void)
+{
+    fetch_sub_acq_rel(&gate.tasks, 1);
+}
+
+static bool tasks_inside(void)
+{
+    return load_seq_cst(&gate.tasks) != 0;
+}
+
+static bool threads_inside(void)
+{
+    for (struct thread *t = thread_list(); t != NULL; t = t->next)
+        if (t != thread_self && thread_is_alive(t) && load_seq_cst(&t->in_runtime) != 0)
+            return true;
+    return false;
+}
+
+/* Nobody wakes us: who leaves the runtime has better things to do. */
+static void wait_while(bool (*inside)(void))
+{
+    static const uint32_t never_woken;
+
+    for (unsigned i = 0; inside(); i++) {
+        if (i < GATE_SPINS)
+            sys_yield();
+        else
+            park_wait(&never_woken, 0, GATE_SLEEP_NS);
+    }
+}
+
+void runtime_gate_close(void)
+{
+    __atomic_fetch_add(&gate.closed_to_tasks, 1, __ATOMIC_SEQ_CST);
+    wait_while(tasks_inside);
+    __atomic_fetch_add(&gate.closed, 1, __ATOMIC_SEQ_CST);
+    wait_while(threads_inside);
+}
+
+void runtime_gate_open(void)
+{
+    fetch_sub_acq_rel(&gate.closed, 1);
+    park_wake_all(&gate.closed);
+    fetch_sub_acq_rel(&gate.closed_to_tasks, 1);
+    park_wake_all(&gate.closed_to_tasks);
+}
+
+/* ----------------------------------------------------------------------- parking */
+
+/* The second half of thread_park, below. */
+void thread_park_publish(struct thread *thread, struct spilled_registers *save, uintptr_t sp);
+
+void thread_park_publish(struct thread *thread, struct spilled_registers *save, uintptr_t sp)
+{
+    ASSERT(thread == thread_self && thread->in_runtime == 0);
+    ASSERT(load_relaxed(&thread->state) == THREAD_RUNNING);
+    ASSERT(sp <= (uintptr_t)save);
+    (void)save;
+    store_relaxed(&thread->parked_sp, sp);
+    store_release(&thread->state, THREAD_PARKED);
+}
+
+/* thread_park is not C: a compiler's prologue would move the caller's registers into a
+ * frame that is gone when the thread sleeps.  At the call, what the caller still needs
+ * is in the six registers or in its frame, above the stack pointer. */
+__asm__(".text\n"
+        ".globl thread_park\n"
+        ".hidden thread_park\n"
+        ".type thread_park, @function\n"
+        "thread_park:\n"
+        "    .cfi_startproc\n"
+        "    movq %rbx, 0(%rsi)\n"
+        "    movq %rbp, 8(%rsi)\n"
+        "    movq %r12, 16(%rsi)\n"
+        "    movq %r13, 24(%rsi)\n"
+        "    movq %r14, 32(%rsi)\n"
+        "    movq %r15, 40(%rsi)\n"
+        "    movq $0, 48(%rsi)\n"
+        "    movq $0, 56(%rsi)\n"
+        "    leaq -128(%rsp), %rdx\n"
+        "    jmp thread_park_publish\n"
+        "    .cfi_endproc\n"
+        ".size thread_park, . - thread_park\n");
+
+void thread_unpark(struct thread *thread)
+{
+    uint32_t expected = THREAD_PARKED;
+
+    ASSERT(thread == thread_self);
+    while (UNLIKELY(!cas_acq_rel(&thread->state, &expected, THREAD_RUNNING))) {
+        CHECK(expected == THREAD_HELD);
+        world_wait_held(thread);
+        expected = THREAD_PARKED;
+    }
+}
+
+uintptr_t thread_signal_begin(struct thread *thread, uintptr_t rip, uintptr_t rsp)
+{
+    uintptr_t parked_sp = 0;
+
+    if (thread == NULL || thread == &thread_none)
+        return 0;
+    if (load_relaxed(&thread->state) != THREAD_RUNNING) {
+        parked_sp = thread->parked_sp;
+        thread_unpark(thread);
+    }
+    thread->handled_rip = rip;
+    thread->handled_rsp = rsp;
+    return parked_sp;
+}
+
+void thread_signal_end(struct thread *thread, uintptr_t parked_sp)
+{
+    if (parked_sp == 0)
+        return;
+    store_relaxed(&thread->parked_sp, parked_sp);
+    store_release(&thread->state, THREAD_PARKED);
+}
+
+/* -------------------------------------------------------------------------- fork */
+
+/* The other threads' structures are recognised as dead by their process number: their
+ * pages, shared with the parent, are not written until somebody needs a structure. */
+void thread_fork_child(void)
+{
+    struct thread *self = thread_self;
+
+    lock_reset(&threads.lock);
+    threads.process++;
+    store_relaxed(&gate.closed, 0);
+    store_relaxed(&gate.closed_to_tasks, 0);
+    store_relaxed(&gate.tasks, 0);
+    store_relaxed(&threads.attached, 0);
+    if (self == NULL || self == &thread_none)
+        return;
+    self->process = threads.process;
+    self->stop_pending = 0;
+    store_relaxed(&threads.attached, 1);
+    store_release(&self->tid, sys_gettid());
+}

@@ -1,0 +1,57 @@
+/* api_test.h -- what the tests of the public behaviour share
+ *
+ * PURPOSE  cmocka's prologue; and ways to lose a pointer for good, so that a conservative
+ *          collector finds no copy of it in a dead stack frame or register.
+ */
+#ifndef GCALLOC_TESTS_API_TEST_H
+#define GCALLOC_TESTS_API_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "gcalloc.h"
+
+#define NOINLINE __attribute__((noinline))
+
+/* An address that the collector does not recognise: it undoes tags in the high and low
+ * bits, but not a complement. */
+static inline uintptr_t hide(const void *pointer)
+{
+    return ~(uintptr_t)pointer;
+}
+
+static inline void *unhide(uintptr_t hidden)
+{
+    return (void *)~hidden;
+}
+
+/* Overwrites the stack below the caller, and the registers that calls may clobber. */
+static NOINLINE __attribute__((unused)) void clear_stack(void)
+{
+    volatile char frames[8192];
+
+    for (size_t i = 0; i < sizeof frames; i++)
+        frames[i] = 0;
+    __asm__ volatile("xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\t"
+                     "xor %%esi, %%esi\n\txor %%edi, %%edi\n\txor %%r8d, %%r8d\n\t"
+                     "xor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\txor %%r11d, %%r11d"
+                     ::: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
+}
+
+/* Two cycles, as malloc blocks need.  A cycle may be abandoned for a reason that passes. */
+static NOINLINE __attribute__((unused)) bool collect_twice(void)
+{
+    int done = 0;
+
+    clear_stack();
+    for (int try = 0; try < 20 && done < 2; try++)
+        done += gc_collect();
+    return done == 2;
+}
+
+#endif

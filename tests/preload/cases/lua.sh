@@ -1,0 +1,6 @@
+# PURPOSE: lua, an interpreter with a collector of its own: tables, strings, closures, coroutines,
+#   weak tables and finalisers.
+NEEDS="lua5.4"
+MODES="preload stress manual"
+
+run() { lua5.4 "$SRC/mix.lua"; }

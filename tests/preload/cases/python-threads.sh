@@ -1,0 +1,9 @@
+# PURPOSE: python3: threads, locks, queues, thread pools, thread-local data, asyncio.
+NEEDS="python3"
+MODES="preload stress manual"
+WEIGHT=3
+
+run() {
+    python3 "$SRC/threads.py"
+    PYTHONMALLOC=malloc python3 "$SRC/threads.py"
+}

@@ -1,0 +1,27 @@
+# PURPOSE: tar packs and unpacks a tree with links, long names and a compressor as its child.
+NEEDS="tar gzip find"
+MIN_CYCLES=0 # tar allocates little; what counts here are its children
+STRESS=64
+
+prepare() {
+    local i
+    mkdir -p "$IN/tree"
+    for i in $(seq 400); do
+        mkdir -p "$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-extension-$((i % 7))"
+        seq "$i" $((i + 200)) >"$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-extension-$((i % 7))/file-with-a-name-$i"
+    done
+    ln -s d1 "$IN/tree/link"
+    ln "$IN"/tree/d1/*/file-with-a-name-1 "$IN/tree/hard"
+    find "$IN/tree" -exec touch -h -d 2020-02-02T02:02:02Z {} +
+}
+
+run() {
+    tar -C "$IN" --sort=name --owner=0 --group=0 --numeric-owner -cf t.tar tree
+    sha256sum <t.tar
+    tar -tvf t.tar | sha256sum
+    tar -xf t.tar && diff -r tree "$IN/tree" && echo "unpacked: same"
+    tar -C "$IN" --sort=name -czf t.tgz tree && mkdir z && tar -C z -xzf t.tgz && diff -r z/tree tree &&
+        echo "through gzip: same"
+    tar -xf t.tar no/such/member
+    echo "missing member: status $?"
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The promises of src/README.md that a script can hold us to: floors, headers that
+# compile alone and twice, files and functions that fit, no forbidden symbol.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+CC=${CC:-cc}
+failed=0
+
+fail() {
+    printf 'FAIL %s\n' "$*"
+    failed=$((failed + 1))
+}
+
+# The order of this list is the architecture: a file includes its own floor and those before it.
+floors="base os heap world gc watch alloc api"
+
+layers() {
+    local allowed="" floor file include
+    for floor in $floors; do
+        allowed="$allowed $floor"
+        for file in src/"$floor"/*.[ch]; do
+            for include in $(sed -n 's/^#include "\([a-z]*\)\/.*/\1/p' "$file"); do
+                case " $allowed " in
+                *" $include "*) ;;
+                *) fail "layers: $file includes $include/" ;;
+                esac
+            done
+        done
+    done
+}
+
+headers() {
+    local header tmp
+    tmp=$(mktemp -d)
+    for header in src/*/*.h include/gcalloc.h; do
+        printf '#include "%s"\n#include "%s"\n' "${header#src/}" "${header#src/}" > "$tmp/h.c"
+        "$CC" -std=gnu17 -Wall -Wextra -Werror -Isrc -I. -Iinclude -fsyntax-only "$tmp/h.c" 2> "$tmp/err" ||
+            { fail "headers: $header"; head -3 "$tmp/err"; }
+    done
+    rm -rf "$tmp"
+}
+
+lengths() {
+    local file lines
+    for file in src/*/*.[ch] include/*.h; do
+        lines=$(wc -l < "$file")
+        [ "$lines" -le 700 ] || fail "lengths: $file has $lines lines"
+        # A table of constants may be wider.
+        ! grep -nE '^.{111,}' "$file" | grep -v sizeclass_table || fail "lengths: $file has long lines"
+    done
+}
+
+tables() {
+    local tmp
+    tmp=$(mktemp -d)
+    "$CC" -O1 -o "$tmp/mk" src/heap/mksizeclasses.c
+    "$tmp/mk" header | cmp -s - src/heap/sizeclass_table.h || fail "tables: sizeclass_table.h is not what its generator prints"
+    "$tmp/mk" | cmp -s - src/heap/sizeclass_table.inc || fail "tables: sizeclass_table.inc is not what its generator prints"
+    rm -rf "$tmp"
+}
+
+# Only gc_*, the malloc surface and the wrappers are visible, from either library.
+symbols() {
+    local library=build/libgcalloc.so archive=build/libgcalloc.a allowed
+    [ -e "$library" ] || { printf 'SKIP symbols: %s is not built\n' "$library"; return; }
+    allowed=$(cat src/api/malloc_symbols.txt src/api/wrap_symbols.txt | grep -v '^#')
+    { nm -D --defined-only "$library"; nm -g --defined-only "$archive"; } |
+        awk 'NF == 3 && $2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort -u |
+        grep -vE '^gc_' | grep -vxF "$allowed" | while read -r name; do
+        printf 'FAIL symbols: %s is exported\n' "$name"
+    done | { ! grep .; } || failed=$((failed + 1))
+    if readelf -d "$library" | grep NEEDED | grep -vE 'libc\.so|libpthread|libdl|ld-linux'; then
+        fail "symbols: needs more than libc"
+    fi
+}
+
+layers
+headers
+lengths
+tables
+symbols
+[ "$failed" -eq 0 ] && printf 'ok lint\n'
+exit "$((failed != 0))"
