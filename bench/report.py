@@ -10,7 +10,7 @@ import table
 COLLECTOR_PROGRAMS = ["binarytrees", "markrate"]
 
 
-def machine_describe(columns, compiler, load):
+def machine_describe(columns, compiler, load, library):
     """What the numbers belong to: machine, kernel, compiler, versions, load."""
     lscpu = subjects.output_of(["lscpu"])
     model = re.search(r"Model name:\s*(.*)", lscpu)
@@ -22,7 +22,7 @@ def machine_describe(columns, compiler, load):
     except (OSError, AttributeError):
         huge = "unknown"
     here = os.path.dirname(os.path.abspath(__file__))
-    revision = subjects.output_of(["git", "-C", here, "rev-parse", "--short", "HEAD"])
+    revision = subjects.output_of(["git", "-C", here, "describe", "--always", "--dirty"])
     versions = ["%s %s" % (s.name, s.version) for s in columns if s.is_peer]
     libgc = subjects.package_version("libgc-dev")
     return [
@@ -34,7 +34,7 @@ def machine_describe(columns, compiler, load):
             " (**not a quiet machine**)" if load > 0.5 else ""),
         "- compiler: " + (subjects.output_of(compiler + ["--version"]).splitlines() or ["?"])[0],
         "- versions: %s; libgc %s" % ("; ".join(versions), libgc or "missing"),
-        "- manual, collect, gc_alloc, hardened: this library, revision %s" % (revision or "?"),
+        "- manual, collect, gc_alloc, hardened: revision %s, %s" % (revision or "?", library),
     ]
 
 
@@ -98,6 +98,11 @@ def malloc_report(run, names, peers):
     if peak:
         parts += ["## Memory: peak RSS of each program, ratio to the best peer",
                   table.ratio_table(peak, names, peers, "MiB")]
+    cycles = {key: row for key, row in run.select("cycles").items()
+              if key[0] not in COLLECTOR_PROGRAMS}
+    if cycles:
+        parts += ["## Collections in mode collect, per run of the program",
+                  table.median_table(cycles, ["collect"], "cycles", with_spread=False)]
     started = run.select("us")
     if started:
         parts += ["## Start-up: us from spawn to exit of a process with one malloc",
@@ -105,21 +110,21 @@ def malloc_report(run, names, peers):
     return parts
 
 
-def hardened_report(hardened, manual):
-    """hardened=1 beside plain mode manual, on the rows both have."""
+def hardened_report(hardened, counts):
+    """hardened=1 beside plain mode manual; in counts, instructions of the same pairs."""
     rows = hardened.select("ns")
     if not rows:
         return []
-    for key, row in rows.items():
-        row["manual"] = manual.select("ns").get(key, {}).get("manual", [])
-    lines = [[case, table.number(table.median(row["manual"])),
-              table.number(table.median(row["hardened"])),
+    kinds = [(case + ", ns", row) for (_, case), row in rows.items()]
+    kinds += [(case + ", instructions", row) for (_, case), row in counts.items()]
+    lines = [[label, table.number(table.median(row.get("manual"))),
+              table.number(table.median(row.get("hardened"))),
               table.ratio(table.row_ratios(row, ["hardened"], ["manual"])[0])]
-             for (_, case), row in rows.items()]
+             for label, row in kinds]
     mean = table.ratio(table.column_geomean(rows, "hardened", "manual"))
-    lines.append(["**ALL %d ROWS**" % len(rows), "", "", "**%s**" % mean])
+    lines.append(["**%d ROWS OF TIME**" % len(rows), "", "", "**%s**" % mean])
     return ["## The price of hardened=1 (mode manual)",
-            table.markdown(["case, ns", "manual", "hardened", "ratio"], lines)]
+            table.markdown(["case", "manual", "hardened", "ratio"], lines)]
 
 
 def collector_report(run, names):

@@ -84,10 +84,17 @@ def extras_parse(arguments, is_peer):
     return found
 
 
+def manual_find(library):
+    return Subject("manual", library, {"GCALLOC_MODE": "manual"}, is_peer=False)
+
+
 def ours_find(library):
-    """Ours in mode manual and in mode collect, from one build."""
-    return [Subject("manual", library, {"GCALLOC_MODE": "manual"}, is_peer=False),
-            Subject("collect", library, {"GCALLOC_MODE": "collect"}, is_peer=False)]
+    """Ours in mode manual and in mode collect, from one build.
+
+    gctrace prints a line per cycle: run.py counts them, so that the table says whether mode
+    collect had anything to collect."""
+    settings = {"GCALLOC_MODE": "collect", "GCALLOC_DEBUG": "gctrace=1"}
+    return [manual_find(library), Subject("collect", library, settings, is_peer=False)]
 
 
 def hardened_find(library):

@@ -236,19 +236,6 @@ static void run_inline(void)
     thread_unpark(thread);
 }
 
-void collect_start_wanted(void)
-{
-    bool inline_run = false;
-
-    thread_self->wants_cycle = false;
-    lock_acquire(&cycle_lock);
-    if (goal_reached())
-        start_locked(false, &inline_run);
-    lock_release(&cycle_lock);
-    if (inline_run)
-        run_inline();
-}
-
 static void wait_finished(uint32_t number)
 {
     struct thread *thread = thread_self;
@@ -259,6 +246,22 @@ static void wait_finished(uint32_t number)
     while ((int32_t)((finished = load_acquire(&collector.finished)) - number) < 0)
         park_wait(&collector.finished, finished, PARK_FOREVER);
     thread_unpark(thread);
+}
+
+void collect_start_wanted(void)
+{
+    bool inline_run = false, started = false;
+
+    thread_self->wants_cycle = false;
+    lock_acquire(&cycle_lock);
+    if (goal_reached())
+        started = start_locked(false, &inline_run);
+    uint32_t number = collector.started;
+    lock_release(&cycle_lock);
+    if (inline_run)
+        run_inline();
+    else if (started && options.gcstress != 0)
+        wait_finished(number);  /* or the program would outrun the collections it asked for */
 }
 
 bool collect_now(void)

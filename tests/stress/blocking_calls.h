@@ -231,7 +231,7 @@ static int set_message_queue(struct run *run)
     return run->fd[0] >= 0;
 }
 
-/* A child that lives until fd[1] is closed. */
+/* A child that lives until fd[1] is closed.  It must not keep the others' pipes open. */
 static int set_child(struct run *run)
 {
     if (!set_pipe(run))
@@ -240,7 +240,8 @@ static int set_child(struct run *run)
     if (run->child == 0) {
         char byte;
 
-        syscall(SYS_close, run->fd[1]);
+        syscall(SYS_close_range, 0, run->fd[0] - 1, 0);
+        syscall(SYS_close_range, run->fd[0] + 1, ~0u, 0);
         _exit(read(run->fd[0], &byte, 1) == 0 ? 7 : 1);
     }
     return run->child > 0;
@@ -256,13 +257,13 @@ static int set_locked_file(struct run *run)
     return run->fd[0] >= 0 && flock(run->fd[0], LOCK_EX) == 0;
 }
 
-static int set_file_and_pipe(struct run *run)
+static int set_file_and_sockets(struct run *run)
 {
     char name[] = "/tmp/eintr-XXXXXX";
 
     run->fd[2] = mkostemp(name, O_CLOEXEC);
     unlink(name);
-    return set_pipe(run) && ftruncate(run->fd[2], BIG) == 0;
+    return set_sockets(run) && ftruncate(run->fd[2], BIG) == 0;
 }
 
 static int set_aio(struct run *run)
@@ -413,7 +414,7 @@ static long make_sleep(struct run *run __attribute__((unused)))
     return left == 0 ? 0 : -1;
 }
 
-TIMED_CALL(make_usleep, usleep(WAIT_MS * 1000))
+CALL(make_usleep, usleep(WAIT_MS * 1000))
 TIMED_CALL(make_nanosleep, nanosleep(&limit, NULL))
 TIMED_CALL(make_nanosleep_left, nanosleep(&limit, &limit))
 TIMED_CALL(make_clock_nanosleep, as_errno(clock_nanosleep(CLOCK_MONOTONIC, 0, &limit, NULL)))
@@ -775,7 +776,7 @@ static const struct call calls[] = {
     { "writev-1MiB", set_pipe, make_writev_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
     { "send-1MiB", set_sockets, make_send_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
     { "sendmsg-1MiB", set_sockets, make_sendmsg_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
-    { "sendfile-1MiB", set_file_and_pipe, make_sendfile_big, drain, WAIT_MS, BIG, 0,
+    { "sendfile-1MiB", set_file_and_sockets, make_sendfile_big, drain, WAIT_MS, BIG, 0,
       'P', 'P', '-' },
     { "splice", set_pipe, make_splice, put_byte, WAIT_MS, 1, 0, 'E', 'N', 'C' },
     { "getrandom-1MiB", NULL, make_getrandom, NULL, 0, BIG, 0, '-', '-', '-' },

@@ -209,6 +209,15 @@ static void written_pages_are_listed(void **state)
     munmap(memory, 16 * 4096);
 }
 
+static bool have_scan(void)
+{
+    struct pagemap pagemap;
+
+    assert_true(pagemap_open(&pagemap, false, words, sizeof words));
+    pagemap_close(&pagemap);
+    return !pagemap.by_words;
+}
+
 static void zero_pages_and_file_pages_are_not_listed(void **state)
 {
     int fd = memfd_create("file", 0);
@@ -216,7 +225,10 @@ static void zero_pages_and_file_pages_are_not_listed(void **state)
 
     (void)state;
     assert_int_equal(*(volatile char *)(memory + 4096), 0);
-    assert_true(listed(memory, 4, false, "...."));
+    if (have_scan())
+        assert_true(listed(memory, 4, false, "...."));
+    else
+        print_message("SKIP: zero pages: this kernel has no PAGEMAP_SCAN (Linux 6.7)\n");
     assert_int_equal(ftruncate(fd, 4 * 4096), 0);
     char *file = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 

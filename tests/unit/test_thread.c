@@ -377,7 +377,7 @@ static void the_number_is_decoded(void **state)
     (void)state;
     assert_int_equal(DECODE("\xb8\x07\x00\x00\x00\x0f\x05"), 7);
     assert_int_equal(DECODE("\x31\xc0\x0f\x05"), 0);
-    /* epoll_wait as glibc 2.36 has it after it asked for cancellation */
+    /* rt_sigtimedwait as glibc 2.36 has it */
     assert_int_equal(DECODE("\x48\x89\xde\x41\x89\xc0\x41\xba\x08\x00\x00\x00"
                             "\xb8\x80\x00\x00\x00\x0f\x05"), 128);
     /* arguments between number and call */
