@@ -129,7 +129,7 @@ def hardened_report(hardened, counts):
 
 def collector_report(run, names):
     parts = []
-    heaps = names + ["gc_alloc", "libgc", "libgc 1 marker"]
+    heaps = names + ["gc_alloc", "gc_alloc 4M", "libgc", "libgc 64M"]
     trees = run.select("ms", ["binarytrees"])
     if trees:
         heaps = [name for name in heaps if any(name in row for row in trees.values())]
@@ -138,7 +138,7 @@ def collector_report(run, names):
                   "malloc/free under each allocator, then the same program with a collector.",
                   table.median_table(trees, heaps, "ms"),
                   table.median_table(peak, heaps, "MiB", with_spread=False),
-                  table.median_table(run.select("cycles"), heaps, "collections",
+                  table.median_table(run.select("cycles", ["binarytrees"]), heaps, "collections",
                                      with_spread=False)]
     marks = dict(run.select("ms", ["markrate"]))
     for unit in ("MiB-live", "Mobj/s", "MiB/s", "MiB"):

@@ -148,9 +148,9 @@ def output_parse(text):
     return provider, lines
 
 
-def program_run(run, subject, program, arguments, label=None):
+def program_run(run, subject, program, arguments):
     """Runs one program under one subject and records its lines; a failure is said aloud."""
-    name = label or subject.name
+    name = subject.name
     command = [os.path.join(OUT, program)] + arguments
     what = "%s: %s %s" % (name, program, " ".join(arguments))
     try:
@@ -189,26 +189,26 @@ def rounds_run(run, columns, runs, rounds, arguments):
                 program_run(run, subject, program, own_arguments + arguments)
 
 
+def heaps_of(program, columns, variants):
+    """(subject, variant of the program) for each column of a collector program's table."""
+    wanted = subjects.collectors_find(program)
+    heaps = [(subject, variant) for subject, variant in wanted if variant in variants]
+    if program == "markrate":
+        # The walk is by the program itself, not by malloc: one allocator is enough.
+        return heaps + [(subjects.Subject("plain walk"), "malloc")]
+    return [(subject, "malloc") for subject in columns] + heaps
+
+
 def collectors_run(run, columns, variants, rounds, arguments):
     """The collector programs: malloc versions under each allocator, then each collector."""
-    heaps = [(subject, "malloc", subject.name) for subject in columns]
-    if "gcalloc" in variants:
-        heaps.append((subjects.Subject("gc_alloc", is_peer=False), "gcalloc", "gc_alloc"))
-    if "libgc" in variants:
-        heaps.append((subjects.Subject("libgc"), "libgc", "libgc"))
-        one = subjects.Subject("libgc 1 marker", settings={"GC_MARKERS": "1"})
-        heaps.append((one, "libgc", one.name))
     for number in range(rounds):
         for program in report.COLLECTOR_PROGRAMS:
             if run.options.only and program not in run.options.only:
                 continue
             progress("round %d/%d %s" % (number + 1, rounds, program))
-            for subject, variant, label in heaps:
-                if program == "markrate" and variant == "malloc" and subject.name != "glibc":
-                    continue  # a walk by the program itself: one allocator is enough
-                name = "plain walk" if program == "markrate" and variant == "malloc" else label
+            for subject, variant in heaps_of(program, columns, variants):
                 for own in COLLECTOR_PASSES[program]:
-                    program_run(run, subject, program + "-" + variant, own + arguments, name)
+                    program_run(run, subject, program + "-" + variant, own + arguments)
 
 
 def count_instructions(subject, program, case, iterations):
@@ -293,7 +293,8 @@ def startup_run(run, columns, runs_per_subject):
 
 
 def progress(text):
-    print("bench: %s" % text, file=sys.stderr, flush=True)
+    elapsed = time.monotonic() - STARTED
+    print("bench: %3d s, %s" % (elapsed, text), file=sys.stderr, flush=True)
 
 
 def results_write(run, parts):
@@ -388,18 +389,19 @@ def main():
     library_copy(run)
     variants = programs_build(run)
     columns = columns_find(run)
-    started = time.monotonic()
     parts = everything_run(run, columns, variants)
     facts = report.machine_describe(columns, compiler(), load, library_describe(run)) + [
         "- rounds: %d (memory: %d), scale %g, %.0f s" % (
             run.options.rounds, run.options.memory_rounds, run.options.scale,
-            time.monotonic() - started)]
+            time.monotonic() - STARTED)]
     head = ["# Benchmark results", "\n".join(facts)]
     if run.problems:
         head.append("Left out:\n\n" + "\n".join("- " + line for line in run.problems))
     results_write(run, head + parts)
     return 1 if run.ours_failed else 0
 
+
+STARTED = time.monotonic()
 
 if __name__ == "__main__":
     sys.exit(main())

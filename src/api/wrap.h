@@ -27,10 +27,12 @@
 #define GCALLOC_API_WRAP_H
 
 #include <errno.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include "base/atomics.h"
 #include "base/sys.h"
+#include "gc/sweep.h"
 #include "world/thread.h"
 
 /* The next function of that name after ours, remembered in *cache.  Looked up at the first
@@ -53,6 +55,7 @@ INLINE void *wrap_next(void **cache, const char *name)
 struct blocked {
     struct thread *thread;          /* NULL: the call is made unparked */
     uint32_t handlers;              /* wrap_handlers_run at the beginning */
+    uint32_t sweeps;                /* sweep_generation at the beginning */
     struct spilled_registers save;
 };
 
@@ -83,6 +86,7 @@ INLINE void blocked_enter(struct blocked *blocked)
 {
     blocked->thread = blocked_thread((uintptr_t)blocked);
     blocked->handlers = wrap_handlers_run;
+    blocked->sweeps = load_relaxed(&sweep_generation);
     if (LIKELY(blocked->thread != NULL))
         thread_park(blocked->thread, &blocked->save);
 }
@@ -93,19 +97,33 @@ INLINE void blocked_leave(struct blocked *blocked)
         thread_unpark(blocked->thread);
 }
 
-/* The call was cut short by our stop signal, and by nothing else.  It happens only
- * when the stopper saw the thread running just before it parked.  A handler of the program
- * that ran as well makes the interruption the program's own. */
+/* The call was cut short, if it was, by our stop signal and by nothing else.  That happens when
+ * the stopper saw the thread running just before it parked, rarely.  A stop was
+ * completed meanwhile (so there was a signal), and no handler of the program ran, which
+ * would make the interruption the program's own. */
 INLINE bool blocked_cut_short(const struct blocked *blocked)
 {
-    return blocked->thread != NULL && blocked->handlers == wrap_handlers_run;
+    return blocked->sweeps != load_relaxed(&sweep_generation) &&
+           blocked->handlers == wrap_handlers_run && blocked->thread != NULL;
 }
 
-/* Ends the region.  True: fails with EINTR because of us, make the call again. */
+/* Ends the region.  True: failed with EINTR because of us, make the call again. */
 INLINE bool blocked_again(struct blocked *blocked, bool failed)
 {
     blocked_leave(blocked);
     return UNLIKELY(failed) && errno == EINTR && blocked_cut_short(blocked);
+}
+
+/* The same for calls that transfer up to `bytes` bytes, of which *done were done before, and that a
+ * signal ends with a part transferred.  True: call again for the rest. */
+INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t bytes, size_t *done)
+{
+    blocked_leave(blocked);
+    if (result > 0)
+        *done += (size_t)result;
+    if (LIKELY(*done == bytes || result == 0))
+        return false;
+    return blocked_cut_short(blocked) && (result > 0 || errno == EINTR);
 }
 
 /* Names the unwinder's personality of the function it stands in, which must call the

@@ -1,7 +1,7 @@
 /* wrap_block_net.c -- sockets as blocked regions; see wrap.h
  *
- * Any of them may have SO_RCVTIMEO or SO_SNDTIMEO, which makes EINTR final, or
- * transfer so much that a signal cuts it short.
+ * Any of them may have SO_RCVTIMEO or SO_SNDTIMEO, which makes EINTR final.
+ * What may be cut short in the middle of a transfer is in wrap_block_transfer.c.
  * Without _GNU_SOURCE, for there <sys/socket.h> makes addresses a transparent union.
  */
 #define _DEFAULT_SOURCE
@@ -22,13 +22,8 @@ BLOCKING4(int, accept4, int, struct sockaddr *, socklen_t *, int)
 BLOCKING3(int, connect, int, const struct sockaddr *, socklen_t)
 BLOCKING3(ssize_t, recvmsg, int, struct msghdr *, int)
 BLOCKING5(int, recvmmsg, int, struct mmsghdr *, unsigned, int, struct timespec *)
-BLOCKING3(ssize_t, sendmsg, int, const struct msghdr *, int)
-BLOCKING4(int, sendmmsg, int, struct mmsghdr *, unsigned, int)
 BLOCKING6(ssize_t, recvfrom, int, void *, size_t, int, struct sockaddr *, socklen_t *)
-BLOCKING6(ssize_t, sendto, int, const void *, size_t, int, const struct sockaddr *,
-          socklen_t)
-BLOCKING4(ssize_t, recv, int, void *, size_t, int)
-BLOCKING4(ssize_t, send, int, const void *, size_t, int)
+BLOCKING4(int, sendmmsg, int, struct mmsghdr *, unsigned, int)
 
 /* What recv and recvfrom become under _FORTIFY_SOURCE. */
 ssize_t __recv_chk(int fd, void *data, size_t bytes, size_t room, int flags);

@@ -1,8 +1,12 @@
 /* wrap_block_wait.c -- waiting for children, signals and other processes; see wrap.h
  *
+ * Some of them the kernel would restart after our signal.  But a signal of the program
+ * that comes meanwhile would then be handled outside the call and not interrupt it, which
+ * alarm() as a timeout relies on.
  * sigtimedwait and semtimedop, with their relative timeouts, are in wrap_block_poll.c.
  */
 #define _GNU_SOURCE
+#include <mqueue.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/msg.h>
@@ -35,3 +39,8 @@ BLOCKING3(int, sem_clockwait, sem_t *, clockid_t, const struct timespec *)
 BLOCKING4(int, msgsnd, int, const void *, size_t, int)
 BLOCKING5(ssize_t, msgrcv, int, void *, size_t, long, int)
 BLOCKING3(int, semop, int, struct sembuf *, size_t)
+
+BLOCKING4(int, mq_send, mqd_t, const char *, size_t, unsigned)
+BLOCKING4(ssize_t, mq_receive, mqd_t, char *, size_t, unsigned *)
+BLOCKING5(int, mq_timedsend, mqd_t, const char *, size_t, unsigned, const struct timespec *)
+BLOCKING5(ssize_t, mq_timedreceive, mqd_t, char *, size_t, unsigned *, const struct timespec *)

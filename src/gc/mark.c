@@ -96,11 +96,15 @@ bool mark_prepare(void)
 
 /* --- the walks ------------------------------------------------------------------ */
 
+/* One after the other, and each to the end: so the stack has room for what is left of
+ * an object, and a rescan that overflows again has marked something new. */
 static void scan_slots(struct worker *worker, const struct span *span, uint32_t word,
                        uint64_t slots)
 {
-    for (; slots != 0; slots &= slots - 1)
+    for (; slots != 0; slots &= slots - 1) {
         trace_object(&worker->tracer, span, word * 64 + lowest_bit(slots));
+        trace_own(&worker->tracer);
+    }
 }
 
 static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t word)
@@ -135,6 +139,18 @@ static void condemn_word(struct worker *worker, struct span *span, uint32_t word
     worker->tracer.marked[KIND_MALLOC] += count_bits(condemned) * span->slot_bytes;
 }
 
+/* Of the marked slots those that hold objects: a cached slot is the allocator's. */
+static uint64_t marked_objects(const struct span *span, uint32_t word)
+{
+    uint64_t marked = span_objects(span, word) & load_relaxed(&span->bits[word].mark);
+    uint64_t objects = 0;
+
+    for (; marked != 0; marked &= marked - 1)
+        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(marked)]) == SLOT_OUT)
+            objects |= marked & -marked;
+    return objects;
+}
+
 static void walk_word(struct worker *worker, enum mark_walk walk, struct span *span, uint32_t word)
 {
     switch (walk) {
@@ -155,8 +171,7 @@ static void walk_word(struct worker *worker, enum mark_walk walk, struct span *s
         break;
     case WALK_RESCAN:
         if (span_kind(span) != KIND_NOSCAN)
-            scan_slots(worker, span, word,
-                       span_objects(span, word) & load_relaxed(&span->bits[word].mark));
+            scan_slots(worker, span, word, marked_objects(span, word));
         break;
     case WALK_CLEAR:
         store_relaxed(&span->bits[word].mark, 0);
@@ -181,7 +196,6 @@ static void walk_span(struct worker *worker, enum mark_walk walk, struct span *s
     }
     if (walk_counts(walk))
         worker->walked.objects[span_kind(span)] += objects * span->slot_bytes;
-    trace_own(&worker->tracer);
 }
 
 static void walk_chunk(struct worker *worker, enum mark_walk walk, uint32_t id)

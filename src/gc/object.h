@@ -53,12 +53,11 @@ INLINE struct object object_of_word(uintptr_t word)
     return object_at(word_address(word));
 }
 
-/* How many bytes of a slot may hold pointers.  Of a large object only what was
- * asked for: the rest of its last page was never written. */
+/* How many bytes of a slot may hold pointers: all, for malloc_usable_size promises
+ * them to the program.  Pages never written read as zero and stay without memory. */
 INLINE size_t object_scan_bytes(const struct span *span)
 {
-    return span->state == SPAN_LARGE ? min_size(align_up(span->requested, 8), span->slot_bytes)
-                                     : span->slot_bytes;
+    return span->slot_bytes;
 }
 
 #endif

@@ -77,16 +77,21 @@ static uint64_t malloc_distance(const struct pacer *pacer, const struct pacer_kn
     return base < knobs->heap_min ? max_u64(distance, knobs->heap_min - base) : distance;
 }
 
+/* The limit's say.  Malloc garbage is there twice: what this cycle condemned, and what
+ * is lost until the next; so each may have half of the room above live. */
 static uint64_t limited(uint64_t goal, const struct pacer_knobs *knobs,
                         const struct pacer_input *input)
 {
     if (knobs->memory_limit == INT64_MAX)
         return goal;
     uint64_t limit = (uint64_t)knobs->memory_limit;
-    uint64_t remains = add(add(input->malloc_live, input->gc_live), input->kept);
+    uint64_t live = add(input->malloc_live, input->gc_live);
+    uint64_t remains = add(live, input->kept);
     uint64_t least = add(remains, add(remains / HEADROOM_SHARE, HEADROOM_LEAST));
     uint64_t room = limit > input->overhead ? limit - input->overhead : 0;
 
+    if (knobs->malloc_collected && room > live)
+        room = min_u64(room, add(remains, (room - live) / 2));
     return max_u64(min_u64(goal, room), least);
 }
 

@@ -76,12 +76,14 @@ static void block_put(struct worklist *list, struct work_block *block)
     stack_push(&list->empty, block);
 }
 
+/* A sleeper counts itself, then looks for a reason not to sleep; whoever gives a reason
+ * does so, then looks at the count.  Both look by read-modify-writes of `sleepers`: whichever
+ * comes second sees what the other did. */
 static void wake_sleepers(struct worklist *list, int count)
 {
-    fence_seq_cst();
-    if (load_relaxed(&list->sleepers) == 0)
+    if (fetch_add_acq_rel(&list->sleepers, 0) == 0)
         return;
-    fetch_add_relaxed(&list->wake, 1);
+    fetch_add_acq_rel(&list->wake, 1);
     park_wake(&list->wake, count);
 }
 
@@ -192,13 +194,11 @@ void worklist_enter(struct worklist *list)
     fetch_add_acq_rel(&list->outstanding, 1);
 }
 
-/* Sleeps unless there is a reason not to.  The sleeper counts itself, then looks; whoever
- * gives a reason does so, then looks for sleepers: one of the two sees the other. */
+/* Sleeps unless there is a reason not to; see wake_sleepers. */
 static void sleep_for_work(struct worklist *list)
 {
-    fetch_add_relaxed(&list->sleepers, 1);
-    fence_seq_cst();
-    uint32_t wake = load_relaxed(&list->wake);
+    fetch_add_acq_rel(&list->sleepers, 1);
+    uint32_t wake = load_acquire(&list->wake);
     if (head_block(load_acquire(&list->full.head)) == NULL && load_acquire(&list->outstanding) != 0)
         park_wait(&list->wake, wake, SLEEP_NS);
     fetch_sub_relaxed(&list->sleepers, 1);

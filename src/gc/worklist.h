@@ -46,7 +46,7 @@ struct worklist {
     struct work_stack empty;
     uint32_t outstanding ALIGNED(CACHE_LINE);   /* atomic, see INVARIANT; acq_rel */
     uint32_t hungry;            /* atomic: workers waiting for work; a hint */
-    uint32_t sleepers;          /* atomic: of them in futex wait; seq_cst with wake */
+    uint32_t sleepers;          /* atomic: of them in futex wait; see worklist.c */
     uint32_t wake;              /* atomic: futex word, changes with every reason to look again */
     uint32_t overflowed;        /* atomic: an entry was dropped */
     uint32_t blocks;            /* atomic: ever allocated */

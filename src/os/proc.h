@@ -18,7 +18,7 @@ enum mapping_kind {
     MAPPING_ANONYMOUS,      /* private, no file: a load cannot fail */
     MAPPING_MAIN_STACK,     /* the same, named [stack] */
     MAPPING_FILE,           /* private; a file, or something we do not know: a load may fail */
-    MAPPING_MEMORY,         /* shared, but nothing on a disk: anonymous, memfd, System V, io_uring */
+    MAPPING_MEMORY,         /* shared, nothing on a disk: anonymous, memfd, System V, io_uring */
     MAPPING_FOREIGN,        /* shared: a file or a device */
     MAPPING_KERNEL,         /* vdso, vvar, vsyscall */
 };

@@ -40,7 +40,8 @@ long remote_read(struct remote *remote, void *to, uintptr_t from, size_t bytes)
     struct iovec other = { (void *)from, bytes };
 
     if (!remote->no_readv) {
-        long got = sys_call6(SYS_process_vm_readv, remote->tid, (long)&local, 1, (long)&other, 1, 0);
+        long got = sys_call6(SYS_process_vm_readv, remote->tid, (long)&local, 1, (long)&other, 1,
+                             0);
 
         if (got >= 0)
             return got;

@@ -1,73 +1,25 @@
-/* stop.c -- see stop.h
+/* stop.c -- see stop.h and, for the protocol, stop_protocol.h
  *
- * PURPOSE    The protocol that stops every task of the process.
- *
- * The stopper, holding WORLD, raises the generation to an odd number, lists the tasks
- * and gives each a slot; then, for each:
- *
- *     a thread in state PARKED     is made HELD: no signal
- *     anybody else                 its slot's word becomes the generation's token, and it
- *                                  is sent the stop signal
- *
- * and waits until every token is answered.  Then it lists again, until a listing is complete
- * (tasklist.h) and shows nobody new.  A task that is stopped makes no threads, so that ends.
- *
- *     word of a slot       written by                 meaning
- *     token(generation)    stopper                    signalled, has not answered
- *     address of a record  the task, cas from token   stopped; the record is on its stack
- *     SLOT_HELD            stopper, cas from token    parked and held
- *     SLOT_ZOMBIE          stopper, cas from token    ended, but still listed
- *     SLOT_GONE            stopper, cas from token    ended
- *
- * A task answers in the handler, or, when the handler found it in the runtime and only left
- * a note, in world_park_self at the end of the slow path (I4).  Then it sleeps
- * until the generation is another.  The stopper never waits for tasks to wake up.
- *
- * Note [LATE]  A handler may be arbitrarily late: delivered after its stop was given up,
- * or still reading the table when the next stop fills it.  Nothing a late one does counts:
- * it answers by compare-and-swap from the token of the generation that it read
- * before it looked up its slot, tokens are never used twice, and it writes nothing else.
- * If the swap succeeds the stop of that generation is in progress and counts it.  Tables are
- * never unmapped, indices read from them are checked.  One that leaves its handler while
- * the next stop begins has the signal blocked until it is out: it is stopped then.
- *
- * Note [OURS]  The signal is glibc's own for setuid(), which no thread can block with libc
- * calls, and glibc's handler must go on working: we send with si_code SI_QUEUE and a
- * cookie, glibc with SI_TKILL, and what is not ours goes to the chained handler.
- * glibc installs its handler when the first thread is made (and after a fork): then
- * ours is put back and the signal sent again; glibc's handler ignores SI_QUEUE.
- * Which thread runs is decided by gettid, not by thread-local storage, which a raw clone
- * may share with its maker.
- *
- * Note [HOLD]  PARKED -> HELD comes first, then the slot.  The tid is looked at again after
- * the first, for the structure may have got another owner; a HELD thread cannot
- * detach.  If the slot's swap fails, the thread is stopped in the handler, which came in
- * between, and the hold is undone.
- *
+ * PURPOSE    The side of the stopper.
  * LOCKING    WORLD, from world_stop to world_start.  The stopper takes THREADS only to grow
  *            the table, before anybody is stopped; and no lock while somebody is.
- * LIFETIME   A record lives on its task's stack while the generation lasts.
  * INVARIANT  (I7) From the first signal to world_start nothing is allocated.
  *            (I8) Whoever does not answer ends the stop: everybody is released, false.
  */
-#define _GNU_SOURCE             /* the registers of a ucontext */
-#include "world/stop.h"
+#include "world/stop_protocol.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <time.h>
-#include <ucontext.h>
 
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/lock.h"
 #include "base/park.h"
-#include "world/rewind.h"
 #include "world/task.h"
 #include "world/tasklist.h"
 
 enum {
-    STOP_SIGNAL = 33,
     FIRST_CAPACITY = 512,       /* tasks */
     MAX_EXEMPT = 128,
     MAX_ROUNDS = 2000,          /* listings in one stop */
@@ -75,55 +27,19 @@ enum {
     BAD_CHECKS = 3,             /* so often in a row blocked or in the kernel: give up */
 };
 
-#define STOP_COOKIE 0x67636d656d6f7279ull
 #define MS ((uint64_t)1000000)
 #define FIRST_CHECK_NS (MS / 5)
 #define CHECK_NS (20 * MS)
 #define GIVE_UP_NS (2000 * MS)
-
-#define SLOT_HELD ((uint64_t)2)
-#define SLOT_ZOMBIE ((uint64_t)4)
-#define SLOT_GONE ((uint64_t)6)
-
-struct slot {
-    int tid;                    /* atomic, relaxed: late handlers read it */
-    struct thread *thread;      /* atomic, relaxed; NULL: none that we know */
-    uint64_t word;              /* atomic: see above */
-    uint32_t fresh;             /* stopper: listed, nothing done yet */
-    uint32_t resend;            /* stopper: the kernel's signal queue was full */
-    uint32_t bad_checks;        /* stopper */
-};
-
-/* Slots in the order of listing; index: open addressing by tid, slot number + 1, 0: free. */
-struct table {
-    uint32_t capacity, mask;    /* constant */
-    uint32_t count;             /* stopper */
-    uint32_t *index;            /* atomic, relaxed */
-    struct slot *slots;
-    struct stopped_task *tasks; /* stopper; what world_tasks shows */
-};
-
-/* What the kernel takes and gives. */
-struct kernel_action {
-    void (*handler)(int, siginfo_t *, void *);
-    uint64_t flags;
-    void (*restorer)(void);
-    uint64_t mask;
-};
+#define DEAF_CPU_NS (10 * MS)   /* ran for so long and the signal is still blocked */
 
 static struct {
     struct lock lock;           /* WORLD */
-    uint32_t generation;        /* atomic, futex: odd while a stop is in progress or done */
-    /* generation << 32 | tokens not answered; the low half is the stopper's futex. */
-    uint64_t unanswered;        /* atomic */
-    struct table *table;        /* atomic; replaced under WORLD while generation is even */
-    struct kernel_action chain; /* what was installed before us; under WORLD, world running */
-    uint32_t chained;           /* atomic: chain is valid */
     int exempt[MAX_EXEMPT];     /* atomic: 0 free */
 
     /* Under WORLD. */
     bool stopped;
-    bool overflow, refused;     /* of the listing in progress */
+    bool overflow;              /* the table is too small for the listing in progress */
     uint32_t fresh;             /* slots of the listing in progress that are new */
     int caller;                 /* tid of the stopper */
     uint64_t caller_mask;       /* its signals before, unless it is exempt */
@@ -132,16 +48,6 @@ static struct {
     int trouble[MAX_TROUBLE];   /* tids that made a stop fail, while they stay as they were */
     char why[96];
 } world = { .lock = LOCK_INIT(WORLD) };
-
-static uint64_t token(uint32_t generation)
-{
-    return (uint64_t)generation << 32 | 1;
-}
-
-static bool is_token(uint64_t word)
-{
-    return (word & 1) != 0;
-}
 
 static uint64_t now_ns(void)
 {
@@ -153,30 +59,7 @@ static uint64_t now_ns(void)
 
 /* --------------------------------------------------------------------- the table */
 
-static uint32_t first_place(const struct table *table, int tid)
-{
-    return ((uint32_t)tid * 0x9e3779b1u) >> 7 & table->mask;
-}
-
-/* Any task, any time: see Note [LATE]. */
-static struct slot *find_slot(const struct table *table, int tid)
-{
-    if (table == NULL)
-        return NULL;
-    uint32_t place = first_place(table, tid);
-
-    for (uint32_t i = 0; i <= table->mask; i++, place = (place + 1) & table->mask) {
-        uint32_t number = load_acquire(&table->index[place]);
-
-        if (number == 0 || number > table->capacity)
-            return NULL;
-        if (load_relaxed(&table->slots[number - 1].tid) == tid)
-            return &table->slots[number - 1];
-    }
-    return NULL;
-}
-
-static void add_slot(struct table *table, int tid)
+static struct slot *add_slot(struct table *table, int tid)
 {
     uint32_t place = first_place(table, tid);
     struct slot *slot = &table->slots[table->count];
@@ -188,6 +71,7 @@ static void add_slot(struct table *table, int tid)
     while (load_relaxed(&table->index[place]) != 0)
         place = (place + 1) & table->mask;
     store_release(&table->index[place], ++table->count);
+    return slot;
 }
 
 static void clear_table(struct table *table)
@@ -214,183 +98,6 @@ static struct table *make_table(uint32_t capacity)
     *table = (struct table){ .capacity = capacity, .mask = capacity * 2 - 1,
                              .index = index, .slots = slots, .tasks = tasks };
     return table;
-}
-
-/* ------------------------------------------------------------- answering the stop */
-
-/* One token of this generation less; wakes the stopper at the last.  A task that lost the
- * time to tell so before its stop was given up must not count for the next. */
-static void count_answer(uint32_t generation)
-{
-    uint64_t before = load_relaxed(&world.unanswered);
-
-    do {
-        if (before >> 32 != generation)
-            return;
-    } while (!cas_acq_rel(&world.unanswered, &before, before - 1));
-    if ((uint32_t)before == 1)
-        park_wake((const uint32_t *)&world.unanswered, 1);
-}
-
-/* The task that runs tells that it is stopped, and sleeps while that lasts.  Returns at once
- * when it was not asked. */
-static void answer_stop(struct stopped_task *record)
-{
-    uint32_t generation = load_acquire(&world.generation);
-
-    if ((generation & 1) == 0)
-        return;
-    struct slot *slot = find_slot(load_acquire(&world.table), record->tid);
-    uint64_t expected = token(generation);
-
-    if (slot == NULL || !cas_acq_rel(&slot->word, &expected, (uint64_t)record))
-        return;
-    count_answer(generation);
-    while (load_acquire(&world.generation) == generation)
-        park_wait(&world.generation, generation, PARK_FOREVER);
-}
-
-NOINLINE void world_park_self(struct thread *thread)
-{
-    struct { struct stopped_task task; uintptr_t registers[6]; } record;
-    uint64_t mask = signals_block_all();
-    uintptr_t sp;
-
-    __asm__ volatile("movq %%rbx, 0(%1)\n\tmovq %%rbp, 8(%1)\n\tmovq %%r12, 16(%1)\n\t"
-                     "movq %%r13, 24(%1)\n\tmovq %%r14, 32(%1)\n\tmovq %%r15, 40(%1)\n\t"
-                     "movq %%rsp, %0"
-                     : "=&r"(sp)
-                     : "r"(record.registers)
-                     : "memory");
-    if (thread != NULL)
-        store_relaxed(&thread->stop_pending, 0);
-    record.task = (struct stopped_task){ .tid = sys_gettid(), .thread = thread, .sp = sp - 128 };
-    answer_stop(&record.task);
-    signals_restore(mask);
-}
-
-/* Signals are blocked meanwhile: their handlers would run program code in a stopped world. */
-void world_wait_held(struct thread *thread)
-{
-    uint64_t mask = signals_block_all();
-
-    while (load_acquire(&thread->state) == THREAD_HELD) {
-        uint32_t generation = load_acquire(&world.generation);
-
-        if (generation & 1)
-            park_wait(&world.generation, generation, PARK_FOREVER);
-    }
-    signals_restore(mask);
-}
-
-/* The end of the signal frame: the kernel puts vector registers above the context. */
-static uintptr_t frame_end(const ucontext_t *context)
-{
-    uintptr_t end = (uintptr_t)(context + 1);
-    uintptr_t state = (uintptr_t)context->uc_mcontext.fpregs;
-    uint32_t magic, bytes;
-
-    if (state == 0)
-        return end;
-    __builtin_memcpy(&magic, (const char *)state + 464, sizeof(magic));
-    __builtin_memcpy(&bytes, (const char *)state + 468, sizeof(bytes));
-    if (magic != 0x46505853u /* FP_XSTATE_MAGIC1 */ || bytes < 512 || bytes > 65536)
-        bytes = 512;
-    return max_size(end, state + bytes);
-}
-
-static struct thread *thread_of_task(int tid)
-{
-    struct slot *slot = find_slot(load_acquire(&world.table), tid);
-    struct thread *thread = slot == NULL ? NULL : load_relaxed(&slot->thread);
-
-    if (thread != NULL && load_acquire(&thread->tid) == tid && thread_is_alive(thread))
-        return thread;
-    return thread_by_tid(tid);
-}
-
-static void call_chained(int signal, siginfo_t *info, void *context)
-{
-    if (load_acquire(&world.chained) == 0 || (uintptr_t)world.chain.handler <= 1)
-        return;
-    world.chain.handler(signal, info, context);
-}
-
-/* All signals are blocked in here (sa_mask). */
-static void on_stop_signal(int signal, siginfo_t *info, void *raw)
-{
-    ucontext_t *context = raw;
-
-    if (info->si_code != SI_QUEUE || (uint64_t)info->si_value.sival_ptr != STOP_COOKIE) {
-        call_chained(signal, info, raw);
-        return;
-    }
-    int tid = sys_gettid();
-    struct thread *thread = thread_of_task(tid);
-
-    rewind_interrupted_call(context, thread == NULL ? 0 : thread->handled_rip,
-                            thread == NULL ? 0 : thread->handled_rsp);
-    if ((load_acquire(&world.generation) & 1) == 0)
-        return;
-    if (thread != NULL && load_relaxed(&thread->in_runtime) != 0) {
-        store_relaxed(&thread->stop_pending, 1);
-        return;
-    }
-    struct stopped_task record = {
-        .tid = tid,
-        .thread = thread,
-        .sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP] - 128,
-        .frame_low = min_size((uintptr_t)context, (uintptr_t)info),
-        .frame_high = frame_end(context),
-    };
-    answer_stop(&record);
-}
-
-/* ---------------------------------------------------------------- the stop signal */
-
-void world_restore_context(void);
-
-/* The return from the handler; the bytes are those by which unwinders know such a place. */
-__asm__(".text\n"
-        ".globl world_restore_context\n"
-        ".hidden world_restore_context\n"
-        ".type world_restore_context, @function\n"
-        "    nop\n"
-        "world_restore_context:\n"
-        "    movq $15, %rax\n"
-        "    syscall\n"
-        ".size world_restore_context, . - world_restore_context\n");
-
-/* True when our handler was installed, or is now and *replaced is set.  False: refused. */
-static bool ensure_handler(bool *replaced)
-{
-    const struct kernel_action ours = {
-        .handler = on_stop_signal,
-        .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | 0x04000000u /* SA_RESTORER */,
-        .restorer = world_restore_context,
-        .mask = ~0ull,
-    };
-    struct kernel_action found;
-
-    if (sys_call4(SYS_rt_sigaction, STOP_SIGNAL, 0, (long)&found, 8) != 0)
-        return false;
-    if (found.handler == on_stop_signal)
-        return true;
-    *replaced = true;
-    world.chain = found;
-    store_release(&world.chained, 1);
-    return sys_call4(SYS_rt_sigaction, STOP_SIGNAL, (long)&ours, 0, 8) == 0;
-}
-
-static long send_stop(int tid)
-{
-    siginfo_t info = { .si_code = SI_QUEUE };
-    int pid = sys_getpid();
-
-    info.si_signo = STOP_SIGNAL;
-    info.si_pid = pid;
-    info.si_value.sival_ptr = (void *)STOP_COOKIE;
-    return sys_call4(SYS_rt_tgsigqueueinfo, pid, tid, STOP_SIGNAL, (long)&info);
 }
 
 /* ------------------------------------------------------------------ exempt tasks */
@@ -426,13 +133,24 @@ static bool is_exempt(int tid)
 
 /* ------------------------------------------------------------- stopping one task */
 
+static long send_stop(int tid)
+{
+    siginfo_t info = { .si_code = SI_QUEUE };
+    int pid = sys_getpid();
+
+    info.si_signo = STOP_SIGNAL;
+    info.si_pid = pid;
+    info.si_value.sival_ptr = (void *)STOP_COOKIE;
+    return sys_call4(SYS_rt_tgsigqueueinfo, pid, tid, STOP_SIGNAL, (long)&info);
+}
+
 static bool settle(struct slot *slot, uint64_t word)
 {
-    uint64_t expected = token(world.generation);
+    uint64_t expected = token(protocol.generation);
 
     if (!cas_acq_rel(&slot->word, &expected, word))
         return false;
-    count_answer(world.generation);
+    count_answer(protocol.generation);
     return true;
 }
 
@@ -499,13 +217,35 @@ static bool catch_task(struct slot *slot)
     slot->fresh = 0;
     slot->bad_checks = 0;
     slot->resend = 0;
-    fetch_add_acq_rel(&world.unanswered, 1);
-    store_release(&slot->word, token(world.generation));
+    fetch_add_acq_rel(&protocol.unanswered, 1);
+    store_release(&slot->word, token(protocol.generation));
     /* A first thread that ended by pthread_exit is listed as long as the process lives. */
     if (slot->tid == sys_getpid() && slot->thread == NULL &&
         is_ended(task_status_read(slot->tid)))
         return settle(slot, SLOT_ZOMBIE);
     return hold_parked(slot) || signal_slot(slot);
+}
+
+/* Looks at a task that has not answered for a while.  False: it will not in useful time.
+ * A task that is ready to run and has the signal blocked may be on its way out of
+ * the handler of the last stop and get no CPU: it is only deaf when it had its share. */
+static bool will_answer(struct slot *slot, struct task_status status)
+{
+    bool in_kernel = status.state == 'D' || status.state == 'T' || status.state == 't';
+
+    if (!is_stuck(status)) {
+        slot->bad_checks = 0;
+        return true;
+    }
+    if (slot->bad_checks++ == 0)
+        slot->cpu_ns = task_cpu_ns(slot->tid);
+    if (slot->bad_checks < BAD_CHECKS ||
+        (status.state == 'R' && task_cpu_ns(slot->tid) - slot->cpu_ns < DEAF_CPU_NS) ||
+        !is_token(load_acquire(&slot->word)))
+        return true;
+    remember_trouble(slot->tid);
+    return fail(in_kernel ? "thread %d is stuck in the kernel"
+                          : "thread %d blocks the stop signal", slot->tid);
 }
 
 /* Somebody has not answered for a while: why?  False: give up. */
@@ -526,16 +266,8 @@ static bool check_laggard(struct slot *slot, uint64_t waited_ns, bool send_again
         settle(slot, SLOT_ZOMBIE);
         return true;
     }
-    if (waited_ns >= CHECK_NS && is_stuck(status)) {
-        if (++slot->bad_checks >= BAD_CHECKS && is_token(load_acquire(&slot->word))) {
-            remember_trouble(slot->tid);
-            return fail(status.state == 'D' || status.state == 'T' || status.state == 't'
-                            ? "thread %d is stuck in the kernel"
-                            : "thread %d blocks the stop signal", slot->tid);
-        }
-    } else {
-        slot->bad_checks = 0;
-    }
+    if (waited_ns >= CHECK_NS && !will_answer(slot, status))
+        return false;
     if (waited_ns >= GIVE_UP_NS && is_token(load_acquire(&slot->word)))
         return fail("thread %d did not answer the stop signal", slot->tid);
     return send_again || slot->resend ? signal_slot(slot) : true;
@@ -562,11 +294,11 @@ static bool await_answers(struct table *table, uint64_t start)
     uint64_t interval = FIRST_CHECK_NS, next_check = now_ns() + interval;
     uint32_t waiting;
 
-    while ((waiting = (uint32_t)load_acquire(&world.unanswered)) != 0) {
+    while ((waiting = (uint32_t)load_acquire(&protocol.unanswered)) != 0) {
         uint64_t now = now_ns();
 
         if (now < next_check) {
-            park_wait((const uint32_t *)&world.unanswered, waiting, next_check - now);
+            park_wait((const uint32_t *)&protocol.unanswered, waiting, next_check - now);
             continue;
         }
         if (!check_laggards(table, now - start))
@@ -579,26 +311,46 @@ static bool await_answers(struct table *table, uint64_t start)
 
 /* --------------------------------------------------------------- stopping them all */
 
-static void list_one(void *context, int tid)
+/* Sees to it that a task has a slot, and that something will be done about it if need be. */
+static struct slot *note_task(struct table *table, int tid)
 {
-    struct table *table = context;
-
-    if (tid == world.caller || is_exempt(tid))
-        return;
     struct slot *slot = find_slot(table, tid);
 
     if (slot == NULL) {
         if (table->count == table->capacity) {
             world.overflow = true;
-            return;
+            return NULL;
         }
-        add_slot(table, tid);
+        slot = add_slot(table, tid);
         world.fresh++;
     } else if (load_relaxed(&slot->word) == SLOT_GONE ||
                (load_relaxed(&slot->word) == SLOT_ZOMBIE &&
                 !is_ended(task_status_read(tid)))) {
         slot->fresh = 1;        /* still on its way out, or a new task with an old number */
         world.fresh++;
+    }
+    return slot;
+}
+
+static void list_one(void *table, int tid)
+{
+    if (tid != world.caller && !is_exempt(tid))
+        note_task(table, tid);
+}
+
+/* All threads that we know.  They are caught before the first listing, which usually has
+ * nothing to add: then no descriptor of ours exists while the program runs (one might
+ * take a number that the program counts on), and one listing will do. */
+static void note_known_threads(struct table *table)
+{
+    for (struct thread *t = thread_list(); t != NULL; t = t->next) {
+        int tid = load_acquire(&t->tid);
+        struct slot *slot = NULL;
+
+        if (thread_is_alive(t) && tid != 0 && tid != world.caller)
+            slot = note_task(table, tid);
+        if (slot != NULL)
+            store_relaxed(&slot->thread, t);
     }
 }
 
@@ -615,11 +367,11 @@ static void find_threads(const struct table *table)
 /* One is added to the count meanwhile, so that nobody wakes us who are not asleep. */
 static bool catch_fresh(struct table *table)
 {
-    fetch_add_acq_rel(&world.unanswered, 1);
+    fetch_add_acq_rel(&protocol.unanswered, 1);
     for (uint32_t i = 0; i < table->count; i++)
         if (table->slots[i].fresh && !catch_task(&table->slots[i]))
             return false;
-    count_answer(world.generation);
+    count_answer(protocol.generation);
     return true;
 }
 
@@ -635,6 +387,9 @@ static bool stop_tasks(struct table *table)
 {
     uint64_t start = now_ns();
 
+    note_known_threads(table);
+    if (world.overflow || !catch_fresh(table) || !await_answers(table, start))
+        return false;
     for (unsigned round = 0; round < MAX_ROUNDS; round++) {
         wait_for_starting_tasks();
         world.fresh = 0;
@@ -664,8 +419,8 @@ static void release_all(struct table *table)
         if (load_relaxed(&slot->word) == SLOT_HELD)
             store_release(&slot->thread->state, THREAD_PARKED);
     }
-    store_seq_cst(&world.generation, world.generation + 1);
-    park_wake_all(&world.generation);
+    store_seq_cst(&protocol.generation, protocol.generation + 1);
+    park_wake_all(&protocol.generation);
 }
 
 /* Copies the records, which stay where they are until the generation changes. */
@@ -707,14 +462,14 @@ static bool trouble_lasts(void)
 /* Doubles the table after an overflow.  The old one stays: see Note [LATE]. */
 static bool have_table(void)
 {
-    struct table *table = world.table;
+    struct table *table = protocol.table;
 
     if (table != NULL && !world.overflow)
         return true;
     table = make_table(table == NULL ? FIRST_CAPACITY : table->capacity * 2);
     if (table == NULL)
         return fail("no memory for the table of threads", 0);
-    store_release(&world.table, table);
+    store_release(&protocol.table, table);
     world.overflow = false;
     return true;
 }
@@ -730,12 +485,12 @@ static bool stop_world(void)
             return false;
         if (!ensure_handler(&replaced))
             return fail("the stop handler cannot be installed", 0);
-        clear_table(world.table);
-        store_seq_cst(&world.unanswered, (uint64_t)(world.generation + 1) << 32);
-        store_seq_cst(&world.generation, world.generation + 1);
-        if (stop_tasks(world.table))
+        clear_table(protocol.table);
+        store_seq_cst(&protocol.unanswered, (uint64_t)(protocol.generation + 1) << 32);
+        store_seq_cst(&protocol.generation, protocol.generation + 1);
+        if (stop_tasks(protocol.table))
             return true;
-        release_all(world.table);
+        release_all(protocol.table);
         if (!world.overflow)
             return false;
     }
@@ -753,7 +508,7 @@ bool world_stop(const char **why)
     world.caller_blocked = !exempt;
     world.caller_mask = mask;
     if (stop_world()) {
-        show_tasks(world.table);
+        show_tasks(protocol.table);
         store_release(&world.stopped, true);
         return true;
     }
@@ -773,7 +528,7 @@ void world_start(void)
 
     store_release(&world.stopped, false);
     world.task_count = 0;
-    release_all(world.table);
+    release_all(protocol.table);
     lock_release(&world.lock);
     if (blocked)
         signals_restore(mask);
@@ -788,7 +543,7 @@ const struct stopped_task *world_tasks(size_t *count)
 {
     ASSERT(world.stopped);
     *count = world.task_count;
-    return world.table->tasks;
+    return protocol.table->tasks;
 }
 
 /* ---------------------------------------------------------------- start and fork */
@@ -816,8 +571,8 @@ bool world_init(void)
 void stop_fork_child(void)
 {
     lock_reset(&world.lock);
-    store_relaxed(&world.generation, (world.generation + 1) & ~1u);
-    store_relaxed(&world.unanswered, 0);
+    store_relaxed(&protocol.generation, (protocol.generation + 1) & ~1u);
+    store_relaxed(&protocol.unanswered, 0);
     store_relaxed(&world.stopped, false);
     world.overflow = false;
     for (unsigned i = 0; i < MAX_EXEMPT; i++)

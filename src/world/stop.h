@@ -18,8 +18,8 @@
 struct stopped_task {
     int tid;
     struct thread *thread;      /* NULL: never announced, never allocated */
-    uintptr_t sp;               /* program's stack pointer less the red zone: the live stack starts here */
-    uintptr_t frame_low, frame_high;   /* saved registers, when elsewhere than above sp (alternate stack) */
+    uintptr_t sp;               /* the program's, less the red zone: the live stack is above */
+    uintptr_t frame_low, frame_high;    /* saved registers, when not above sp; else 0 */
 };
 
 /* Installs the stop handler and prepares memory.  From the constructor. */
@@ -40,7 +40,8 @@ void world_park_self(struct thread *thread);
 /* Waits for the restart; called by thread_unpark on HELD. */
 void world_wait_held(struct thread *thread);
 
-/* Tasks of ours, which are never stopped.  From the task, before it does anything; and when it ends. */
+/* Tasks of ours, which are never stopped.  From the task, before it does anything; and when
+ * it ends. */
 void world_exempt(int tid);
 void world_unexempt(int tid);
 

@@ -18,13 +18,13 @@ struct entry {
     char name[];
 };
 
-static int parse_tid(const char *text)
+static uint64_t parse_decimal(const char *text)
 {
-    int tid = 0;
+    uint64_t number = 0;
 
     for (; *text >= '0' && *text <= '9'; text++)
-        tid = tid * 10 + (*text - '0');
-    return tid;
+        number = number * 10 + (uint64_t)(*text - '0');
+    return number;
 }
 
 /* The number of tasks: the link count of the directory, as an inode with two names more. */
@@ -49,7 +49,7 @@ static size_t count_by_status(void)
         return 0;
     while (count == 0 && (line = lines_next(&lines)) != NULL)
         if ((rest = after_prefix(line, "Threads:\t")) != NULL)
-            count = (size_t)parse_tid(rest);
+            count = parse_decimal(rest);
     lines_close(&lines);
     return count;
 }
@@ -67,7 +67,7 @@ enum tasklist_result tasklist_read(void (*visit)(void *context, int tid), void *
     while ((got = sys_call3(SYS_getdents64, fd, (long)buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < got;) {
             const struct entry *entry = (const struct entry *)(const void *)(buffer + at);
-            int tid = parse_tid(entry->name);
+            int tid = (int)parse_decimal(entry->name);
 
             at += entry->bytes;
             if (tid == 0)
@@ -106,4 +106,20 @@ struct task_status task_status_read(int tid)
     }
     lines_close(&lines);
     return status;
+}
+
+uint64_t task_cpu_ns(int tid)
+{
+    char path[48], text[128];
+    long got;
+
+    fmt_format(path, sizeof(path), "/proc/self/task/%d/schedstat", tid);
+    int fd = sys_open_read(path);
+
+    if (fd < 0)
+        return 0;
+    got = sys_read(fd, text, sizeof(text) - 1);
+    sys_close(fd);
+    text[got < 0 ? 0 : got] = 0;
+    return parse_decimal(text);
 }

@@ -22,5 +22,7 @@ struct task_status {
 };
 
 struct task_status task_status_read(int tid);
+/* CPU time it had so far; 0 when unknown. */
+uint64_t task_cpu_ns(int tid);
 
 #endif

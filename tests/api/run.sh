@@ -80,12 +80,32 @@ fi
 
 # The archive: into a program, and into one without any shared library.
 archive() {
+    # shellcheck disable=SC2086
     "$CC" -O1 -fno-builtin -Iinclude tests/api/static.c -o "$OUT/$1" $2 \
         -Wl,--whole-archive "$BUILD/libgcalloc.a" -Wl,--no-whole-archive -lpthread -ldl
     "$OUT/$1"
 }
 say "archive" archive archive ""
 say "archive -static" archive static -static
+
+# What is printed, by a program with one forced cycle.
+number='[0-9]+' ms='[0-9]+(\.[0-9]+)?'
+line="gc $number @$number\.[0-9]{3}s $number%: $ms\+$ms\+$ms ms clock, $ms\+$ms/$ms/$ms\+$ms ms cpu,"
+line="$line $number->$number->$number MB, $number MB goal, $number MB stacks, $number MB globals,"
+line="$line $number P( \(forced\))?"
+trace_line() {
+    GCALLOC_DEBUG=gctrace=1 "$OUT/archive" 2>"$OUT/trace" >/dev/null
+    cat "$OUT/trace"
+    grep -Eqx "$line" "$OUT/trace" && ! grep -Evx "$line" "$OUT/trace"
+}
+say "gctrace line" trace_line
+summary() {
+    GCALLOC_STATS=1 "$OUT/archive" 2>"$OUT/summary" >/dev/null
+    cat "$OUT/summary"
+    [ "$(grep -c '^libgcalloc: ' "$OUT/summary")" = 4 ] && [ "$(wc -l <"$OUT/summary")" = 4 ] &&
+        grep -q ' 1 cycles (1 forced, 0 abandoned), ' "$OUT/summary"
+}
+say "summary at exit" summary
 
 [ "$failed" = 0 ] && echo "api: all passed" || echo "api: $failed failed"
 [ "$failed" = 0 ]

@@ -13,9 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "api_test.h"
+
+/* What a program asks for that was linked against glibc. */
+extern void *glibc_malloc(size_t bytes);
+__asm__(".symver glibc_malloc, malloc@GLIBC_2.2.5");
 
 extern void free_sized(void *block, size_t bytes);
 extern void free_aligned_sized(void *block, size_t alignment, size_t bytes);
@@ -556,8 +562,8 @@ static void test_internal_names_are_ours(void **state)
         if (symbol == NULL || dladdr(symbol, &info) == 0 || info.dli_fbase != home.dli_fbase)
             fail_msg("%s is not ours", names[i]);
     }
-    /* A lookup with glibc's version finds the unversioned definition. */
-    assert_ptr_equal(dlvsym(RTLD_DEFAULT, "malloc", "GLIBC_2.2.5"), dlsym(RTLD_DEFAULT, "malloc"));
+    /* A reference with glibc's version finds the unversioned definition. */
+    assert_ptr_equal((void *)glibc_malloc, dlsym(RTLD_DEFAULT, "malloc"));
     assert_non_null(dlvsym(RTLD_DEFAULT, "gc_alloc", "GCALLOC_1.0"));
 }
 
@@ -663,6 +669,85 @@ static void test_malloc_in_thread_destructors(void **state)
     pthread_key_delete(late_key);
 }
 
+/* ---- no memory ---- */
+
+static size_t data_bytes(void)
+{
+    char line[200];
+    size_t kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+
+    while (status != NULL && fgets(line, sizeof line, status) != NULL)
+        if (sscanf(line, "VmData: %zu", &kib) == 1)
+            break;
+    if (status != NULL)
+        fclose(status);
+    return kib << 10;
+}
+
+struct link {
+    struct link *next;
+};
+
+/* Takes all there is and gives it back; 0, or the line that was wrong. */
+static int exhaust(size_t bytes)
+{
+    struct link *head = NULL, *block;
+    size_t count = 0;
+
+    errno = 0;
+    while ((block = malloc(bytes)) != NULL) {
+        block->next = head;
+        head = block;
+        if (++count * bytes > 1 << 30)
+            return __LINE__;
+    }
+    if (errno != ENOMEM || count * bytes < 16 << 20)
+        return __LINE__;
+    errno = 0;
+    if (realloc(head, 256 << 20) != NULL || errno != ENOMEM || head == NULL)
+        return __LINE__;
+    errno = 0;
+    if (calloc(1, 256 << 20) != NULL || errno != ENOMEM)
+        return __LINE__;
+    for (size_t i = 0; i < count; i++, head = block) {
+        block = head->next;
+        free(head);
+    }
+    if (head != NULL)
+        return __LINE__;
+    for (size_t i = 0; i < count / 2; i++) {
+        block = malloc(bytes);
+        if (block == NULL)
+            return __LINE__;
+        block->next = head;
+        head = block;
+    }
+    return 0;
+}
+
+/* In a child, under a limit on writable memory; lines are told in the exit status. */
+static void test_out_of_memory(void **state)
+{
+    static const size_t sizes[] = { 48, 5000, 100000, 1 << 20 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            size_t limit = data_bytes() + (64 << 20);
+            setrlimit(RLIMIT_DATA, &(struct rlimit){ limit, limit });
+            int line = exhaust(sizes[i]);
+            if (line != 0)
+                dprintf(2, "%zu-byte blocks: line %d\n", sizes[i], line);
+            _exit(line != 0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+}
+
 /* ---- before main and after it ---- */
 
 static void *early_block;
@@ -717,6 +802,7 @@ int main(void)
         cmocka_unit_test(test_internal_names_work),
         cmocka_unit_test(test_another_thread_frees),
         cmocka_unit_test(test_malloc_in_thread_destructors),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_block_from_before_main),
     };
 

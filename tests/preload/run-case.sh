@@ -72,10 +72,12 @@ strays_of_run() { PRELOAD_CASE_ID=$PRELOAD_CASE_ID.run strays; }
 
 # strip MODE STREAM -- takes the collector's trace out, wherever it got in between
 strip() {
-    perl -0777 -pe 's/gc \d+ @[\d.]+s [^\n]*\n//g' <"$OUT/$2.$1.raw" | normalise >"$OUT/$2.$1"
+    perl -0777 -pe 's/gc \d+ @[\d.]+s [^\n]*\n//g; s/gc: cycle abandoned: [^\n]*\n//g' \
+        <"$OUT/$2.$1.raw" | { normalise || true; } >"$OUT/$2.$1"
 }
 
-cycles() { cat "$OUT/stdout.$1.raw" "$OUT/stderr.$1.raw" | grep -Eac 'gc [0-9]+ @[0-9.]+s ' || true; }
+# traced PATTERN -- how many lines of the stress run's trace match
+traced() { cat "$OUT/stdout.stress.raw" "$OUT/stderr.stress.raw" | grep -Eac "$1" || true; }
 
 # execute MODE -- one run; leaves stdout, stderr, status, strays and seconds in $OUT
 execute() {
@@ -124,12 +126,20 @@ judge() {
 
 # judge_cycles -- 1 if the stress run cannot have tested the collector
 judge_cycles() {
-    local n
-    n=$(cycles stress)
-    times+=" ($n cycles)"
-    [ -z "${PRELOAD_NO_GC:-}" ] && [ "$n" -lt "$MIN_CYCLES" ] || return 0
-    say "  stress: $n collections, at least $MIN_CYCLES expected"
-    return 1
+    local n abandoned
+    n=$(traced 'gc [0-9]+ @[0-9.]+s ')
+    abandoned=$(traced 'gc: cycle abandoned: ')
+    times+=" ($n cycles"
+    [ "$abandoned" = 0 ] || times+=", $abandoned abandoned"
+    times+=")"
+    [ -z "${PRELOAD_NO_GC:-}" ] || return 0
+    if [ "$n" -lt "$MIN_CYCLES" ]; then
+        say "  stress: $n collections, at least $MIN_CYCLES expected"
+        return 1
+    elif [ "$abandoned" -gt $((n / 2 + 2)) ]; then
+        say "  stress: most collections were abandoned: $(grep -ahm 1 'cycle abandoned' "$OUT"/*.stress.raw)"
+        return 1
+    fi
 }
 
 seconds= times=

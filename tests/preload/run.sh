@@ -68,12 +68,18 @@ start=$(date +%s)
 printf '%s\n' "$cases" | slow_first |
     xargs -r -P "$jobs" -I '{}' "$here/run-case.sh" "$lib" '{}' "$scratch" || true
 
+# A runner that died without a verdict is a failure too.
+for name in $cases; do
+    [ -n "$(find "$scratch/results" -name "$name.*")" ] || {
+        echo "FAIL $name: its runner died"
+        touch "$scratch/results/$name.fail"
+    }
+done
+
 count() { find "$scratch/results" -name "*.$1" | wc -l; }
 
 passed=$(count pass) failed=$(count fail) skipped=$(count skip)
 total=$(printf '%s\n' "$cases" | wc -l)
-# A runner that died without a verdict is a failure too.
-failed=$((failed + total - passed - failed - skipped))
 echo "preload: $total cases in $(($(date +%s) - start)) s, library $(basename "$lib")"
 if [ "$failed" -gt 0 ] || [ -n "${PRELOAD_KEEP:-}" ]; then
     echo "outputs kept in $scratch"

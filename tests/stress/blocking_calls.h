@@ -41,7 +41,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 200, BIG = 1 << 20 };
+enum { BIG = 1 << 20 };
+
+/* How long a call waits when nothing disturbs it.  Written between phases. */
+static int wait_ms = 200;
 
 struct call;
 
@@ -68,8 +71,8 @@ struct call {
     const char *name;
     int (*set_up)(struct run *run);     /* 0: not available here; may be NULL */
     long (*make)(struct run *run);
-    void (*finish)(struct run *run);    /* after WAIT_MS; NULL: it ends by itself */
-    int ms;                             /* how long it takes at least */
+    void (*finish)(struct run *run);    /* after wait_ms; NULL: it ends by itself */
+    int ms;                             /* how long it takes at least; -1: wait_ms */
     long result;
     int error;
     /* On a handler without and with SA_RESTART: 'E' EINTR, 'N' no effect, 'P' a part is
@@ -117,7 +120,7 @@ static int set_sockets(struct run *run)
 
 static int set_timeout(int fd, int option)
 {
-    struct timeval limit = { 0, WAIT_MS * 1000 };
+    struct timeval limit = { wait_ms / 1000, wait_ms % 1000 * 1000 };
 
     return setsockopt(fd, SOL_SOCKET, option, &limit, sizeof(limit)) == 0;
 }
@@ -362,6 +365,24 @@ static void end_child(struct run *run)
     run->fd[1] = -1;
 }
 
+/* The lock belongs to a description, so that threads exclude each other. */
+static int ofd_lock(int fd, short kind, int command)
+{
+    struct flock lock = { .l_type = kind, .l_whence = SEEK_SET, .l_len = 1 };
+
+    return fcntl(fd, command, &lock);
+}
+
+static int set_locked_range(struct run *run)
+{
+    return set_locked_file(run) && ofd_lock(run->fd[0], F_WRLCK, F_OFD_SETLK) == 0;
+}
+
+static void unlock_range(struct run *run)
+{
+    ofd_lock(run->fd[0], F_UNLCK, F_OFD_SETLK);
+}
+
 static void unlock_file(struct run *run)
 {
     flock(run->fd[0], LOCK_UN);
@@ -381,11 +402,11 @@ static void wake_word(struct run *run)
         return (long)(expression);                      \
     }
 
-/* With `limit` WAIT_MS long. */
+/* With `limit` wait_ms long. */
 #define TIMED_CALL(name, expression)                    \
     static long name(struct run *run __attribute__((unused))) \
     {                                                   \
-        struct timespec limit = ms_time(WAIT_MS);       \
+        struct timespec limit = ms_time(wait_ms);       \
                                                         \
         return (long)(expression);                      \
     }
@@ -408,27 +429,27 @@ static void wake_word(struct run *run)
 
 static long make_sleep(struct run *run __attribute__((unused)))
 {
-    unsigned left = sleep(2);
+    unsigned left = sleep((unsigned)wait_ms / 1000 + 2);
 
     errno = EINTR;
     return left == 0 ? 0 : -1;
 }
 
-CALL(make_usleep, usleep(WAIT_MS * 1000))
+CALL(make_usleep, usleep((useconds_t)wait_ms * 1000))
 TIMED_CALL(make_nanosleep, nanosleep(&limit, NULL))
 TIMED_CALL(make_nanosleep_left, nanosleep(&limit, &limit))
 TIMED_CALL(make_clock_nanosleep, as_errno(clock_nanosleep(CLOCK_MONOTONIC, 0, &limit, NULL)))
 
 static long make_clock_nanosleep_until(struct run *run __attribute__((unused)))
 {
-    struct timespec limit = ms_from_now(CLOCK_MONOTONIC, WAIT_MS);
+    struct timespec limit = ms_from_now(CLOCK_MONOTONIC, wait_ms);
 
     return as_errno(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &limit, NULL));
 }
 
 static long make_thrd_sleep(struct run *run __attribute__((unused)))
 {
-    struct timespec limit = ms_time(WAIT_MS);
+    struct timespec limit = ms_time(wait_ms);
     int result = thrd_sleep(&limit, NULL);
 
     return as_errno(result == -1 ? EINTR : -result);
@@ -468,12 +489,12 @@ static long pselect_it(struct run *run, const struct timespec *limit)
 
 static long make_select(struct run *run)
 {
-    struct timeval limit = { 0, WAIT_MS * 1000 };
+    struct timeval limit = { wait_ms / 1000, wait_ms % 1000 * 1000 };
 
     return select_it(run, &limit);
 }
 
-CALL(make_poll, poll_it(run, WAIT_MS))
+CALL(make_poll, poll_it(run, wait_ms))
 CALL(make_poll_event, poll_it(run, -1))
 TIMED_CALL(make_ppoll, ppoll_it(run, &limit))
 CALL(make_ppoll_event, ppoll_it(run, NULL))
@@ -482,9 +503,9 @@ TIMED_CALL(make_pselect, pselect_it(run, &limit))
 CALL(make_pselect_event, pselect_it(run, NULL))
 
 static struct epoll_event epoll_out;
-CALL(make_epoll, epoll_wait(run->fd[2], &epoll_out, 1, WAIT_MS))
+CALL(make_epoll, epoll_wait(run->fd[2], &epoll_out, 1, wait_ms))
 CALL(make_epoll_event, epoll_wait(run->fd[2], &epoll_out, 1, -1))
-CALL(make_epoll_pwait, epoll_pwait(run->fd[2], &epoll_out, 1, WAIT_MS, NULL))
+CALL(make_epoll_pwait, epoll_pwait(run->fd[2], &epoll_out, 1, wait_ms, NULL))
 TIMED_CALL(make_epoll_pwait2, epoll_pwait2(run->fd[2], &epoll_out, 1, &limit, NULL))
 
 /* SIGUSR2, blocked in this thread. */
@@ -500,7 +521,7 @@ static sigset_t block_usr2(void)
 
 static long make_sigtimedwait(struct run *run __attribute__((unused)))
 {
-    struct timespec limit = ms_time(WAIT_MS);
+    struct timespec limit = ms_time(wait_ms);
     sigset_t set = block_usr2();
 
     return sigtimedwait(&set, NULL, &limit);
@@ -534,14 +555,14 @@ CALL(make_pause, pause())
 
 static long make_sem_timedwait(struct run *run)
 {
-    struct timespec limit = ms_from_now(CLOCK_REALTIME, WAIT_MS);
+    struct timespec limit = ms_from_now(CLOCK_REALTIME, wait_ms);
 
     return sem_timedwait(&run->semaphore, &limit);
 }
 
 static long make_sem_clockwait(struct run *run)
 {
-    struct timespec limit = ms_from_now(CLOCK_MONOTONIC, WAIT_MS);
+    struct timespec limit = ms_from_now(CLOCK_MONOTONIC, wait_ms);
 
     return sem_clockwait(&run->semaphore, CLOCK_MONOTONIC, &limit);
 }
@@ -568,7 +589,7 @@ static long make_msgsnd(struct run *run)
 
 static long make_mq_timedreceive(struct run *run)
 {
-    struct timespec limit = ms_from_now(CLOCK_REALTIME, WAIT_MS);
+    struct timespec limit = ms_from_now(CLOCK_REALTIME, wait_ms);
 
     return mq_timedreceive(run->fd[0], run->data, BIG, NULL, &limit);
 }
@@ -577,7 +598,7 @@ static long make_cond_timedwait(struct run *run __attribute__((unused)))
 {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
-    struct timespec limit = ms_from_now(CLOCK_REALTIME, WAIT_MS);
+    struct timespec limit = ms_from_now(CLOCK_REALTIME, wait_ms);
     int error = 0;
 
     pthread_mutex_lock(&mutex);
@@ -639,6 +660,7 @@ static long make_splice(struct run *run)
 
 CALL(make_getrandom, getrandom(run->data, BIG, 0))
 CALL(make_flock, flock(run->fd[1], LOCK_EX))
+CALL(make_fcntl, ofd_lock(run->fd[1], F_WRLCK, F_OFD_SETLKW))
 
 static long child_status(struct run *run, pid_t got, int status)
 {
@@ -673,12 +695,19 @@ static long make_waitid(struct run *run)
     return result == 0 ? info.si_status : -1;
 }
 
-CALL(make_system, system("sleep 0.2; exit 3") >> 8)
+
+static long make_system(struct run *run __attribute__((unused)))
+{
+    char command[64];
+
+    snprintf(command, sizeof(command), "sleep %d.%03d; exit 3", wait_ms / 1000, wait_ms % 1000);
+    return system(command) >> 8;
+}
 
 static long make_aio_suspend(struct run *run)
 {
     const struct aiocb *list[] = { &run->aio };
-    struct timespec limit = ms_time(WAIT_MS);
+    struct timespec limit = ms_time(wait_ms);
 
     return aio_suspend(list, 1, &limit);
 }
@@ -690,7 +719,7 @@ CALL(make_syscall_futex_event, syscall(SYS_futex, &run->word, FUTEX_WAIT, 0, NUL
 
 static long make_syscall_futex_until(struct run *run)
 {
-    struct timespec limit = ms_from_now(CLOCK_MONOTONIC, WAIT_MS);
+    struct timespec limit = ms_from_now(CLOCK_MONOTONIC, wait_ms);
 
     return syscall(SYS_futex, &run->word, FUTEX_WAIT_BITSET, 0, &limit, NULL,
                    FUTEX_BITSET_MATCH_ANY);
@@ -702,7 +731,7 @@ TIMED_CALL(make_syscall_getevents,
 
 static long make_syscall_uring(struct run *run)
 {
-    struct timespec limit = ms_time(WAIT_MS);
+    struct timespec limit = ms_time(wait_ms);
     struct io_uring_getevents_arg argument = { .ts = (uint64_t)(uintptr_t)&limit };
 
     return syscall(SYS_io_uring_enter, run->fd[0], 0, 1,
@@ -713,89 +742,90 @@ static long make_syscall_uring(struct run *run)
 
 static const struct call calls[] = {
     { "sleep", NULL, make_sleep, NULL, 2000, 0, 0, 'E', 'E', 'C' },
-    { "usleep", NULL, make_usleep, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "nanosleep", NULL, make_nanosleep, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "nanosleep-left", NULL, make_nanosleep_left, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "clock_nanosleep", NULL, make_clock_nanosleep, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "clock_nanosleep-abs", NULL, make_clock_nanosleep_until, NULL, WAIT_MS, 0, 0,
+    { "usleep", NULL, make_usleep, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "nanosleep", NULL, make_nanosleep, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "nanosleep-left", NULL, make_nanosleep_left, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "clock_nanosleep", NULL, make_clock_nanosleep, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "clock_nanosleep-abs", NULL, make_clock_nanosleep_until, NULL, -1, 0, 0,
       'E', 'E', 'C' },
-    { "thrd_sleep", NULL, make_thrd_sleep, NULL, WAIT_MS, 0, 0, 'E', 'E', '-' },
-    { "poll", set_pipe, make_poll, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "poll-event", set_pipe, make_poll_event, put_byte, WAIT_MS, 1, 0, 'E', 'E', 'C' },
-    { "ppoll", set_pipe, make_ppoll, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "ppoll-event", set_pipe, make_ppoll_event, put_byte, WAIT_MS, 1, 0, 'E', 'E', 'C' },
-    { "select", set_pipe, make_select, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "select-event", set_pipe, make_select_event, put_byte, WAIT_MS, 1, 0, 'E', 'E', 'C' },
-    { "pselect", set_pipe, make_pselect, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "pselect-event", set_pipe, make_pselect_event, put_byte, WAIT_MS, 1, 0, 'E', 'E', 'C' },
-    { "epoll_wait", set_epoll, make_epoll, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "epoll_wait-event", set_epoll, make_epoll_event, put_byte, WAIT_MS, 1, 0, 'E', 'E', 'C' },
-    { "epoll_pwait", set_epoll, make_epoll_pwait, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "epoll_pwait2", set_epoll, make_epoll_pwait2, NULL, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "pause", NULL, make_pause, signal_it, WAIT_MS, -1, EINTR, 'E', 'E', 'C' },
-    { "sigsuspend", NULL, make_sigsuspend, signal_it, WAIT_MS, -1, EINTR, 'E', 'E', 'C' },
-    { "sigtimedwait", NULL, make_sigtimedwait, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "sigwaitinfo", NULL, make_sigwaitinfo, signal_it, WAIT_MS, SIGUSR2, 0, 'E', 'E', 'C' },
-    { "sigwait", NULL, make_sigwait, signal_it, WAIT_MS, 0, 0, 'N', 'N', 'C' },
-    { "sem_wait", set_semaphore, make_sem_wait, post, WAIT_MS, 0, 0, 'E', 'N', 'C' },
-    { "sem_timedwait", set_semaphore, make_sem_timedwait, NULL, WAIT_MS, -1, ETIMEDOUT,
+    { "thrd_sleep", NULL, make_thrd_sleep, NULL, -1, 0, 0, 'E', 'E', '-' },
+    { "poll", set_pipe, make_poll, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "poll-event", set_pipe, make_poll_event, put_byte, -1, 1, 0, 'E', 'E', 'C' },
+    { "ppoll", set_pipe, make_ppoll, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "ppoll-event", set_pipe, make_ppoll_event, put_byte, -1, 1, 0, 'E', 'E', 'C' },
+    { "select", set_pipe, make_select, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "select-event", set_pipe, make_select_event, put_byte, -1, 1, 0, 'E', 'E', 'C' },
+    { "pselect", set_pipe, make_pselect, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "pselect-event", set_pipe, make_pselect_event, put_byte, -1, 1, 0, 'E', 'E', 'C' },
+    { "epoll_wait", set_epoll, make_epoll, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "epoll_wait-event", set_epoll, make_epoll_event, put_byte, -1, 1, 0, 'E', 'E', 'C' },
+    { "epoll_pwait", set_epoll, make_epoll_pwait, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "epoll_pwait2", set_epoll, make_epoll_pwait2, NULL, -1, 0, 0, 'E', 'E', 'C' },
+    { "pause", NULL, make_pause, signal_it, -1, -1, EINTR, 'E', 'E', 'C' },
+    { "sigsuspend", NULL, make_sigsuspend, signal_it, -1, -1, EINTR, 'E', 'E', 'C' },
+    { "sigtimedwait", NULL, make_sigtimedwait, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "sigwaitinfo", NULL, make_sigwaitinfo, signal_it, -1, SIGUSR2, 0, 'E', 'E', 'C' },
+    { "sigwait", NULL, make_sigwait, signal_it, -1, 0, 0, 'N', 'N', 'C' },
+    { "sem_wait", set_semaphore, make_sem_wait, post, -1, 0, 0, 'E', 'N', 'C' },
+    { "sem_timedwait", set_semaphore, make_sem_timedwait, NULL, -1, -1, ETIMEDOUT,
       'E', 'E', 'C' },
-    { "sem_clockwait", set_semaphore, make_sem_clockwait, NULL, WAIT_MS, -1, ETIMEDOUT,
+    { "sem_clockwait", set_semaphore, make_sem_clockwait, NULL, -1, -1, ETIMEDOUT,
       'E', 'E', 'C' },
-    { "semop", set_semaphore_set, make_semop, raise_semaphore, WAIT_MS, 0, 0, 'E', 'E', '-' },
-    { "semtimedop", set_semaphore_set, make_semtimedop, NULL, WAIT_MS, -1, EAGAIN,
+    { "semop", set_semaphore_set, make_semop, raise_semaphore, -1, 0, 0, 'E', 'E', '-' },
+    { "semtimedop", set_semaphore_set, make_semtimedop, NULL, -1, -1, EAGAIN,
       'E', 'E', '-' },
-    { "msgrcv", set_queue, make_msgrcv, send_message, WAIT_MS, 1, 0, 'E', 'E', 'C' },
-    { "msgsnd", set_queue_full, make_msgsnd, take_message, WAIT_MS, 0, 0, 'E', 'E', 'C' },
-    { "mq_timedreceive", set_message_queue, make_mq_timedreceive, NULL, WAIT_MS, -1, ETIMEDOUT,
+    { "msgrcv", set_queue, make_msgrcv, send_message, -1, 1, 0, 'E', 'E', 'C' },
+    { "msgsnd", set_queue_full, make_msgsnd, take_message, -1, 0, 0, 'E', 'E', 'C' },
+    { "mq_timedreceive", set_message_queue, make_mq_timedreceive, NULL, -1, -1, ETIMEDOUT,
       'E', 'N', 'C' },
-    { "cond_timedwait", NULL, make_cond_timedwait, NULL, WAIT_MS, -1, ETIMEDOUT, 'N', 'N', 'C' },
-    { "read", set_pipe, make_read, put_byte, WAIT_MS, 1, 0, 'E', 'N', 'C' },
-    { "read-eventfd", set_eventfd, make_read, put_event, WAIT_MS, 8, 0, 'E', 'N', 'C' },
-    { "read-timeo", set_sockets_in, make_read, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "readv", set_pipe, make_readv, put_byte, WAIT_MS, 1, 0, 'E', 'N', 'C' },
-    { "recv", set_sockets, make_recv, put_byte, WAIT_MS, 1, 0, 'E', 'N', 'C' },
-    { "recv-timeo", set_sockets_in, make_recv, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "recvfrom-timeo", set_sockets_in, make_recvfrom, NULL, WAIT_MS, -1, EAGAIN,
+    { "cond_timedwait", NULL, make_cond_timedwait, NULL, -1, -1, ETIMEDOUT, 'N', 'N', 'C' },
+    { "read", set_pipe, make_read, put_byte, -1, 1, 0, 'E', 'N', 'C' },
+    { "read-eventfd", set_eventfd, make_read, put_event, -1, 8, 0, 'E', 'N', 'C' },
+    { "read-timeo", set_sockets_in, make_read, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "readv", set_pipe, make_readv, put_byte, -1, 1, 0, 'E', 'N', 'C' },
+    { "recv", set_sockets, make_recv, put_byte, -1, 1, 0, 'E', 'N', 'C' },
+    { "recv-timeo", set_sockets_in, make_recv, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "recvfrom-timeo", set_sockets_in, make_recvfrom, NULL, -1, -1, EAGAIN,
       'E', 'E', 'C' },
-    { "recvmsg-timeo", set_sockets_in, make_recvmsg, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "recvmmsg-timeo", set_sockets_in, make_recvmmsg, NULL, WAIT_MS, -1, EAGAIN,
+    { "recvmsg-timeo", set_sockets_in, make_recvmsg, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "recvmmsg-timeo", set_sockets_in, make_recvmmsg, NULL, -1, -1, EAGAIN,
       'E', 'E', 'C' },
-    { "write-timeo", set_sockets_full, make_write_full, NULL, WAIT_MS, -1, EAGAIN,
+    { "write-timeo", set_sockets_full, make_write_full, NULL, -1, -1, EAGAIN,
       'E', 'E', 'C' },
-    { "send-timeo", set_sockets_full, make_send_full, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "sendto-timeo", set_sockets_full, make_sendto_full, NULL, WAIT_MS, -1, EAGAIN,
+    { "send-timeo", set_sockets_full, make_send_full, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "sendto-timeo", set_sockets_full, make_sendto_full, NULL, -1, -1, EAGAIN,
       'E', 'E', 'C' },
-    { "accept", set_listener_idle, make_accept, connect_to_it, WAIT_MS, 0, 0, 'E', 'N', 'C' },
-    { "accept4", set_listener_idle, make_accept4, connect_to_it, WAIT_MS, 0, 0, 'E', 'N', 'C' },
-    { "accept-timeo", set_listener_in, make_accept, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "connect", set_listener_full, make_connect, accept_one, WAIT_MS, 0, 0, 'E', 'N', 'C' },
-    { "connect-timeo", set_listener_full_out, make_connect, NULL, WAIT_MS, -1, EAGAIN,
+    { "accept", set_listener_idle, make_accept, connect_to_it, -1, 0, 0, 'E', 'N', 'C' },
+    { "accept4", set_listener_idle, make_accept4, connect_to_it, -1, 0, 0, 'E', 'N', 'C' },
+    { "accept-timeo", set_listener_in, make_accept, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "connect", set_listener_full, make_connect, accept_one, -1, 0, 0, 'E', 'N', 'C' },
+    { "connect-timeo", set_listener_full_out, make_connect, NULL, -1, -1, EAGAIN,
       'E', 'E', 'C' },
-    { "write-1MiB", set_pipe, make_write_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
-    { "writev-1MiB", set_pipe, make_writev_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
-    { "send-1MiB", set_sockets, make_send_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
-    { "sendmsg-1MiB", set_sockets, make_sendmsg_big, drain, WAIT_MS, BIG, 0, 'P', 'P', 'C' },
-    { "sendfile-1MiB", set_file_and_sockets, make_sendfile_big, drain, WAIT_MS, BIG, 0,
+    { "write-1MiB", set_pipe, make_write_big, drain, -1, BIG, 0, 'P', 'P', 'C' },
+    { "writev-1MiB", set_pipe, make_writev_big, drain, -1, BIG, 0, 'P', 'P', 'C' },
+    { "send-1MiB", set_sockets, make_send_big, drain, -1, BIG, 0, 'P', 'P', 'C' },
+    { "sendmsg-1MiB", set_sockets, make_sendmsg_big, drain, -1, BIG, 0, 'P', 'P', 'C' },
+    { "sendfile-1MiB", set_file_and_sockets, make_sendfile_big, drain, -1, BIG, 0,
       'P', 'P', '-' },
-    { "splice", set_pipe, make_splice, put_byte, WAIT_MS, 1, 0, 'E', 'N', 'C' },
+    { "splice", set_pipe, make_splice, put_byte, -1, 1, 0, 'E', 'N', 'C' },
     { "getrandom-1MiB", NULL, make_getrandom, NULL, 0, BIG, 0, '-', '-', '-' },
-    { "flock", set_locked_file, make_flock, unlock_file, WAIT_MS, 0, 0, 'E', 'N', '-' },
-    { "waitpid", set_child, make_waitpid, end_child, WAIT_MS, 7, 0, 'E', 'N', 'C' },
-    { "wait4", set_child, make_wait4, end_child, WAIT_MS, 7, 0, 'E', 'N', 'C' },
-    { "waitid", set_child, make_waitid, end_child, WAIT_MS, 7, 0, 'E', 'N', 'C' },
-    { "system", NULL, make_system, NULL, WAIT_MS, 3, 0, 'N', 'N', 'C' },
-    { "aio_suspend", set_aio, make_aio_suspend, NULL, WAIT_MS, -1, EAGAIN, 'E', 'E', 'C' },
-    { "syscall-nanosleep", NULL, make_syscall_nanosleep, NULL, WAIT_MS, 0, 0, 'E', 'E', '-' },
-    { "syscall-read", set_pipe, make_syscall_read, put_byte, WAIT_MS, 1, 0, 'E', 'N', '-' },
-    { "syscall-futex", NULL, make_syscall_futex, NULL, WAIT_MS, -1, ETIMEDOUT, 'E', 'E', '-' },
-    { "syscall-futex-abs", NULL, make_syscall_futex_until, NULL, WAIT_MS, -1, ETIMEDOUT,
+    { "flock", set_locked_file, make_flock, unlock_file, -1, 0, 0, 'E', 'N', '-' },
+    { "fcntl-lock", set_locked_range, make_fcntl, unlock_range, -1, 0, 0, 'E', 'N', 'C' },
+    { "waitpid", set_child, make_waitpid, end_child, -1, 7, 0, 'E', 'N', 'C' },
+    { "wait4", set_child, make_wait4, end_child, -1, 7, 0, 'E', 'N', 'C' },
+    { "waitid", set_child, make_waitid, end_child, -1, 7, 0, 'E', 'N', 'C' },
+    { "system", NULL, make_system, NULL, -1, 3, 0, 'N', 'N', 'C' },
+    { "aio_suspend", set_aio, make_aio_suspend, NULL, -1, -1, EAGAIN, 'E', 'E', 'C' },
+    { "syscall-nanosleep", NULL, make_syscall_nanosleep, NULL, -1, 0, 0, 'E', 'E', '-' },
+    { "syscall-read", set_pipe, make_syscall_read, put_byte, -1, 1, 0, 'E', 'N', '-' },
+    { "syscall-futex", NULL, make_syscall_futex, NULL, -1, -1, ETIMEDOUT, 'E', 'E', '-' },
+    { "syscall-futex-abs", NULL, make_syscall_futex_until, NULL, -1, -1, ETIMEDOUT,
       'E', 'E', '-' },
-    { "syscall-futex-event", NULL, make_syscall_futex_event, wake_word, WAIT_MS, 0, 0,
+    { "syscall-futex-event", NULL, make_syscall_futex_event, wake_word, -1, 0, 0,
       'E', 'N', '-' },
-    { "syscall-io_getevents", set_kernel_aio, make_syscall_getevents, NULL, WAIT_MS, 0, 0,
+    { "syscall-io_getevents", set_kernel_aio, make_syscall_getevents, NULL, -1, 0, 0,
       'E', 'E', '-' },
-    { "syscall-io_uring_enter", set_uring, make_syscall_uring, NULL, WAIT_MS, -1, ETIME,
+    { "syscall-io_uring_enter", set_uring, make_syscall_uring, NULL, -1, -1, ETIME,
       'E', 'E', '-' },
 };
 

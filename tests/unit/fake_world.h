@@ -17,6 +17,7 @@
 
 #include "alloc/fast.h"
 #include "base/options.h"
+#include "base/sys.h"
 #include "gc/cycle.h"
 #include "gc/mark.h"
 #include "gc/object.h"

@@ -12,7 +12,7 @@ cli() { plainly redis-cli -s "$PWD/sock" "$@"; }
 
 start() {
     "$IN/redis-server" --port 0 --unixsocket "$PWD/sock" --dir "$PWD" --save '' --loglevel warning \
-        --enable-debug-command yes --activerehashing yes --io-threads 2 &
+        --enable-debug-command yes --activerehashing yes &
     server=$!
     wait_until 20 cli ping || echo "server does not answer"
 }
@@ -42,7 +42,8 @@ run() {
     load -n 12000 -r 3000 -d 300 -t set,get,incr
     load -n 6000 -t lpush,rpop &
     cli bgsave
-    load -n 12000 -r 3000 -t sadd,hset,zadd,lrange_100
+    load -n 8000 -r 3000 -t sadd,hset,zadd
+    load -n 1000 -t lrange_100
     wait $!
     wait_until 30 background_save_done && cli lastsave | grep -c .
     cli info persistence | tr -d '\r' | grep -E '^rdb_last_bgsave_status'

@@ -54,7 +54,7 @@ async def echo(reader, writer):
 async def client(port, n):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     out = b""
-    for i in range(20):
+    for i in range(8):
         writer.write(b"message %d %d" % (n, i))
         out += await reader.read(100)
     writer.close()
@@ -64,7 +64,7 @@ async def client(port, n):
 async def main():
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    print(sum(await asyncio.gather(*(client(port, n) for n in range(20)))))
+    print(sum(await asyncio.gather(*(client(port, n) for n in range(10)))))
     server.close()
     print(await asyncio.gather(*(asyncio.to_thread(sum, range(n * 1000)) for n in range(5))))
 

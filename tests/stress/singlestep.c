@@ -1,0 +1,157 @@
+/* singlestep.c -- malloc and free, stopped at every instruction
+ *
+ * PURPOSE  The design's I3: a thread may be stopped between any two instructions of
+ *          the fast paths, and the slot in flight is neither lost nor handed out twice.
+ *          For k = 1, 2, ... the thread runs one call with the trap flag set; at its
+ *          k-th instruction the SIGTRAP handler has another thread run two whole
+ *          collections (a malloc block is reclaimed at the second).  Then many slots
+ *          of the class are taken and looked through for twins.  One instruction a call:
+ *          a collection closes the magazines, and the rest of a free then goes the slow way.
+ *
+ * Links libgcalloc.a.  Prints how many instructions were stopped at; exit status 0 when
+ * every check held.
+ */
+#define _GNU_SOURCE
+#include <gcalloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BYTES = 48, TAKE = 3000, INSTRUCTIONS_LEAST = 15, INSTRUCTIONS_MAX = 200 };
+
+static _Atomic int wanted, done;
+static _Atomic int quit;
+static volatile int stepping, steps, stop_at;
+
+static void *collector(void *unused)
+{
+    while (!quit) {
+        if (done == wanted)
+            continue;
+        gc_collect();
+        gc_collect();
+        done = wanted;
+    }
+    return unused;
+}
+
+/* Called with the program at some instruction of malloc or free; its registers are
+ * in the frame of this very signal. */
+static void on_trap(int signal, siginfo_t *info, void *context)
+{
+    ucontext_t *interrupted = context;
+
+    (void)signal;
+    (void)info;
+    if (stepping && ++steps < stop_at)
+        return;
+    interrupted->uc_mcontext.gregs[REG_EFL] &= ~0x100ll;
+    if (!stepping)
+        return;
+    wanted++;
+    while (done != wanted)
+        ;
+}
+
+static inline void trap_on(void)
+{
+    stepping = 1;
+    __asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
+}
+
+static inline void trap_off(void)
+{
+    __asm__ volatile("pushfq; andq $~0x100, (%%rsp); popfq" ::: "memory", "cc");
+    stepping = 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Takes many blocks of the class: with one slot handed out twice there are twins, or a
+ * block that the program already has. */
+static int no_twins(const void *held)
+{
+    static uintptr_t taken[TAKE];
+    int good = 1;
+
+    for (int i = 0; i < TAKE; i++) {
+        taken[i] = (uintptr_t)malloc(BYTES);
+        memset((void *)taken[i], 0x5a, BYTES);
+        good &= taken[i] != (uintptr_t)held;
+    }
+    qsort(taken, TAKE, sizeof taken[0], compare);
+    for (int i = 1; i < TAKE; i++)
+        good &= taken[i] != taken[i - 1];
+    for (int i = 0; i < TAKE; i++)
+        free((void *)taken[i]);
+    memset(taken, 0, sizeof taken);
+    return good;
+}
+
+static int step_malloc(void)
+{
+    void *block;
+
+    free(malloc(BYTES));
+    trap_on();
+    block = malloc(BYTES);
+    trap_off();
+    memset(block, 0xa5, BYTES);
+    int good = no_twins(block);
+
+    for (int i = 0; i < BYTES; i++)
+        good &= ((unsigned char *)block)[i] == 0xa5;
+    free(block);
+    return good;
+}
+
+static int step_free(void)
+{
+    void *block = malloc(BYTES);
+
+    free(malloc(BYTES));        /* a slow free opens the magazines again */
+    memset(block, 0xa5, BYTES);
+    trap_on();
+    free(block);
+    trap_off();
+    return no_twins(NULL);
+}
+
+/* Steps through one call, k instructions far for growing k; how many it had. */
+static int step_through(int (*step)(void), int *good)
+{
+    for (stop_at = 1; stop_at <= INSTRUCTIONS_MAX; stop_at++) {
+        steps = 0;
+        *good &= step();
+        if (steps < stop_at)
+            return stop_at - 1;
+    }
+    return INSTRUCTIONS_MAX;
+}
+
+int main(void)
+{
+    struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO };
+    pthread_t thread;
+    int good = 1;
+
+    free(malloc(BYTES));        /* everything is bound, and the magazine is filled */
+    pthread_create(&thread, NULL, collector, NULL);
+    sigaction(SIGTRAP, &action, NULL);
+    int in_malloc = step_through(step_malloc, &good);
+    int in_free = step_through(step_free, &good);
+
+    quit = 1;
+    pthread_join(thread, NULL);
+    printf("%s stopped at each of %d instructions of malloc, %d of free\n", good ? "ok" : "FAIL",
+           in_malloc, in_free);
+    return !(good && in_malloc >= INSTRUCTIONS_LEAST && in_free >= INSTRUCTIONS_LEAST);
+}

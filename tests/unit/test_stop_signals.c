@@ -1,0 +1,475 @@
+/* test_stop_signals.c -- stops next to other signals and calls, threads that resist, tasks, forks */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "base/park.h"
+#include "stop_fixture.h"
+#include "world/fork.h"
+#include "world/task.h"
+
+/* ------------------------------------------------------------------- other signals */
+
+static void *change_ids(void *argument)
+{
+    struct worker *worker = argument;
+
+    run_worker(worker);
+    while (load_relaxed(&quit) == 0) {
+        if (seteuid(geteuid()) != 0)
+            abort();
+        fetch_add_relaxed(&worker->counter, 1);
+        worker->done++;
+    }
+    return NULL;
+}
+
+static void setuid_goes_on_working(void **state)
+{
+    (void)state;
+    start_worker(0, change_ids);
+    start_worker(1, compute);
+    start_worker(2, compute_with_all_blocked);
+    for (int i = 0; i < 500; i++) {
+        stop_surely();
+        bool still = stands_still(50);
+        start();
+        assert_true(still);
+        uint32_t done = load_relaxed(&workers[0].done);
+        for (int n = 0; n < 5000 && i % 10 == 0 && load_relaxed(&workers[0].done) < done + 2; n++)
+            usleep(1000);
+        assert_true(i % 10 != 0 || load_relaxed(&workers[0].done) >= done + 2);
+    }
+    for (int i = 0; i < 3; i++)
+        join_worker(i);
+}
+
+static uint32_t handled;
+
+static void on_usr1(int signal)
+{
+    (void)signal;
+    fetch_add_relaxed(&handled, 1);
+}
+
+static void *suspend(void *argument)
+{
+    struct worker *worker = argument;
+    sigset_t usr1, none;
+
+    sigemptyset(&none);
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    run_worker(worker);
+    while (load_relaxed(&quit) == 0) {
+        sigsuspend(&none);
+        worker->done++;
+        store_release(&worker->counter, load_relaxed(&handled));
+    }
+    return NULL;
+}
+
+/* sigsuspend returns as often as its signal comes: not for our signal, and always for its own. */
+static void sigsuspend_waits_for_its_own_signal(void **state)
+{
+    struct sigaction action = { .sa_handler = on_usr1 };
+
+    (void)state;
+    sigaction(SIGUSR1, &action, NULL);
+    handled = 0;
+    start_worker(0, suspend);
+    for (uint32_t i = 1; i <= 200; i++) {
+        if (i == 200)
+            store_relaxed(&quit, 1);
+        stop_surely();
+        start();
+        assert_int_equal(workers[0].done, i - 1);
+        pthread_kill(workers[0].thread, SIGUSR1);
+        stop_surely();
+        start();
+        uint64_t end = now_ms() + 5000;
+        while (load_acquire(&workers[0].counter) != i && now_ms() < end)
+            sched_yield();
+        assert_int_equal(workers[0].counter, i);
+    }
+    join_worker(0);
+}
+
+/* ---------------------------------------------------------------- interrupted calls */
+
+INLINE long raw_nanosleep(const struct timespec *time, struct timespec *left)
+{
+    long result;
+
+    __asm__ volatile("movl $35, %%eax\n\tsyscall"
+                     : "=a"(result) : "D"(time), "S"(left) : "rcx", "r11", "memory");
+    return result;
+}
+
+INLINE long raw_poll(struct pollfd *fds, unsigned long count, long timeout)
+{
+    long result;
+
+    __asm__ volatile("movl $7, %%eax\n\tsyscall"
+                     : "=a"(result) : "D"(fds), "S"(count), "d"(timeout)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+INLINE long raw_epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
+{
+    register long r10 __asm__("r10") = timeout;
+    long result;
+
+    __asm__ volatile("movl $232, %%eax\n\tsyscall"
+                     : "=a"(result) : "D"(fd), "S"(events), "d"(count), "r"(r10)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+static long results[3];
+static uint64_t took_ms[3];
+
+static void *sleep_raw(void *argument)
+{
+    struct worker *worker = argument;
+    struct timespec time = { 0, 200000000 }, left;
+    uint64_t begin = now_ms();
+
+    run_worker(worker);
+    results[0] = raw_nanosleep(&time, &left);
+    took_ms[0] = now_ms() - begin;
+    return NULL;
+}
+
+static void *poll_raw(void *argument)
+{
+    struct worker *worker = argument;
+    struct pollfd fd = { .fd = worker->pipe[0], .events = POLLIN };
+    uint64_t begin = now_ms();
+
+    run_worker(worker);
+    results[1] = raw_poll(&fd, 1, 200);
+    took_ms[1] = now_ms() - begin;
+    return NULL;
+}
+
+static void *epoll_raw(void *argument)
+{
+    struct worker *worker = argument;
+    struct epoll_event event = { .events = EPOLLIN };
+    int fd = epoll_create1(0);
+    uint64_t begin = now_ms();
+
+    epoll_ctl(fd, EPOLL_CTL_ADD, worker->pipe[0], &event);
+    run_worker(worker);
+    results[2] = raw_epoll_wait(fd, &event, 1, 200);
+    took_ms[2] = now_ms() - begin;
+    close(fd);
+    return NULL;
+}
+
+static void raw_calls_are_not_cut_short(void **state)
+{
+    void *(*const bodies[])(void *) = { sleep_raw, poll_raw, epoll_raw };
+    uint64_t end;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        start_worker(i, bodies[i]);
+    end = now_ms() + 100;
+    while (now_ms() < end) {
+        stop_surely();
+        start();
+        usleep(2000);
+    }
+    for (int i = 0; i < 3; i++)
+        join_worker(i);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(results[i], 0);
+        assert_true(took_ms[i] >= 199);
+    }
+    /* The rest of a sleep is known; poll and epoll_wait begin again. */
+    assert_true(took_ms[0] < 290);
+    assert_true(took_ms[1] < 600 && took_ms[2] < 600);
+}
+
+/* ------------------------------------------------------------------------ giving up */
+
+static void *block_the_stop_signal(void *argument)
+{
+    struct worker *worker = argument;
+    uint64_t mask = signals_block_all();
+
+    run_worker(worker);
+    while (load_relaxed(&quit) == 0) {
+        fetch_add_relaxed(&worker->counter, 1);
+        if (load_relaxed(&worker->done) == 1) {
+            signals_restore(mask);
+            store_relaxed(&worker->done, 2);
+        }
+    }
+    return NULL;
+}
+
+static void the_deaf_end_the_stop(void **state)
+{
+    const char *why = NULL;
+
+    (void)state;
+    start_worker(0, block_the_stop_signal);
+    start_worker(1, compute);
+    uint64_t begin = now_ms();
+    assert_false(stop(&why));
+    assert_non_null(strstr(why, "blocks the stop signal"));
+    assert_true(now_ms() - begin < 1500);
+    begin = now_ms();
+    assert_false(stop(&why));           /* and now it is known */
+    assert_non_null(strstr(why, "still"));
+    assert_true(now_ms() - begin < 50);
+    uint64_t before = load_relaxed(&workers[1].counter);
+    usleep(20000);
+    assert_true(load_relaxed(&workers[1].counter) > before);
+    /* The late signal of the first try must do no harm. */
+    store_relaxed(&workers[0].done, 1);
+    while (load_relaxed(&workers[0].done) != 2)
+        sched_yield();
+    for (int i = 0; i < 50; i++) {
+        stop_surely();
+        bool still = stands_still(100);
+        start();
+        assert_true(still);
+    }
+    join_worker(0);
+    join_worker(1);
+}
+
+static void *fork_slowly(void *argument)
+{
+    struct worker *worker = argument;
+
+    run_worker(worker);
+    pid_t child = vfork();
+    if (child == 0) {
+        struct timespec time = { 0, 400000000 };
+        sys_call2(SYS_nanosleep, (long)&time, 0);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    return NULL;
+}
+
+static void a_vfork_in_progress_ends_the_stop(void **state)
+{
+    const char *why = NULL;
+
+    (void)state;
+    start_worker(0, fork_slowly);
+    usleep(50000);
+    uint64_t begin = now_ms();
+    assert_false(stop(&why));
+    assert_non_null(strstr(why, "stuck in the kernel"));
+    assert_true(now_ms() - begin < 300);
+    join_worker(0);
+    stop_surely();
+    start();
+}
+
+/* Deaf for longer than a stop waits, then not, so that handlers come late. */
+static void *block_now_and_then(void *argument)
+{
+    struct worker *worker = argument;
+
+    run_worker(worker);
+    while (load_relaxed(&quit) == 0) {
+        uint64_t mask = signals_block_all();
+        struct timespec time = { 0, 100000000 };
+
+        sys_call2(SYS_nanosleep, (long)&time, 0);
+        signals_restore(mask);
+        for (uint64_t end = now_ms() + 100; now_ms() < end;)
+            fetch_add_relaxed(&worker->counter, 1);
+    }
+    return NULL;
+}
+
+static void late_handlers_do_not_count(void **state)
+{
+    uint64_t end = now_ms() + 4000;
+    int stopped = 0, given_up = 0;
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        start_worker(i, block_now_and_then);
+    start_worker(2, compute_in_all_states);
+    while (now_ms() < end) {
+        if (!stop(NULL)) {
+            given_up++;
+            usleep(1000);
+            continue;
+        }
+        bool still = stands_still(1000);
+        start();
+        assert_true(still);
+        stopped++;
+    }
+    for (int i = 0; i < 3; i++)
+        join_worker(i);
+    if (stopped < 5 || given_up < 3)
+        fail_msg("%d stops, %d given up", stopped, given_up);
+}
+
+/* ---------------------------------------------------------------- tasks as stoppers */
+
+static struct { uint32_t stops, failed, moved; } by_task;
+
+static void stop_from_task(void *count)
+{
+    for (int i = 0; i < *(int *)count; i++) {
+        if (!world_stop(NULL)) {
+            by_task.failed++;
+            continue;
+        }
+        by_task.moved += !stands_still(100);
+        world_start();
+        by_task.stops++;
+    }
+}
+
+static void our_tasks_stop_everybody_but_each_other(void **state)
+{
+    int count = 200;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        start_worker(i, compute_in_all_states);
+    assert_true(task_spawn(stop_from_task, &count));
+    assert_true(task_spawn(stop_from_task, &count));
+    while (task_count() != 0)           /* this thread is stopped as well */
+        fetch_add_relaxed(&workers[10].counter, 1);
+    for (int i = 0; i < 3; i++)
+        join_worker(i);
+    assert_int_equal(by_task.moved, 0);
+    assert_int_equal(by_task.failed, 0);
+    assert_int_equal(by_task.stops, 400);
+}
+
+static void count_up(void *word)
+{
+    fetch_add_relaxed((uint32_t *)word, 1);
+}
+
+static void tasks_come_and_go(void **state)
+{
+    uint32_t ran = 0, started = 0;
+
+    (void)state;
+    for (int i = 0; i < 3000; i++) {
+        started += task_spawn(count_up, &ran);
+        if (i % 50 == 0) {
+            stop_surely();
+            start();
+        }
+    }
+    task_wait_all();
+    assert_int_equal(task_count(), 0);
+    assert_int_equal(ran, started);
+    assert_true(started > 1000);
+}
+
+/* ------------------------------------------------------- the first thread has ended */
+
+static void *stop_after_main(void *unused)
+{
+    struct spilled_registers save;
+    int bad = 0;
+
+    (void)unused;
+    thread_attach();
+    usleep(50000);
+    for (int i = 0; i < 20; i++) {
+        thread_park(thread_self, &save);
+        if (world_stop(NULL))
+            world_start();
+        else
+            bad++;
+        thread_unpark(thread_self);
+    }
+    _exit(bad);
+}
+
+static void a_first_thread_that_ended_is_no_obstacle(void **state)
+{
+    int status;
+
+    (void)state;
+    world_fork_prepare();
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+
+        world_fork_child_all();
+        thread_detach();
+        pthread_create(&thread, NULL, stop_after_main, NULL);
+        pthread_exit(NULL);
+    }
+    world_fork_parent();
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+}
+
+/* ----------------------------------------------------------------- fork among stops */
+
+static void fork_under_stops(void **state)
+{
+    int count = 300, status;
+
+    (void)state;
+    by_task.moved = by_task.failed = by_task.stops = 0;
+    for (int i = 0; i < 2; i++)
+        start_worker(i, compute_in_all_states);
+    assert_true(task_spawn(stop_from_task, &count));
+    for (int i = 0; i < 50; i++) {
+        world_fork_prepare();
+        pid_t child = fork();
+        if (child == 0) {
+            world_fork_child_all();
+            for (int n = 0; n < 3; n++) {
+                if (!stop(NULL))
+                    _exit(1);
+                start();
+            }
+            _exit(task_count() == 0 ? 0 : 2);
+        }
+        world_fork_parent();
+        waitpid(child, &status, 0);
+        assert_int_equal(status, 0);
+    }
+    task_wait_all();
+    for (int i = 0; i < 2; i++)
+        join_worker(i);
+    assert_int_equal(by_task.moved, 0);
+    assert_int_equal(by_task.failed, 0);
+}
+
+int main(void)
+{
+    struct spilled_registers save;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(setuid_goes_on_working),
+        cmocka_unit_test(sigsuspend_waits_for_its_own_signal),
+        cmocka_unit_test(raw_calls_are_not_cut_short),
+        cmocka_unit_test(the_deaf_end_the_stop),
+        cmocka_unit_test(a_vfork_in_progress_ends_the_stop),
+        cmocka_unit_test(late_handlers_do_not_count),
+        cmocka_unit_test(our_tasks_stop_everybody_but_each_other),
+        cmocka_unit_test(tasks_come_and_go),
+        cmocka_unit_test(a_first_thread_that_ended_is_no_obstacle),
+        cmocka_unit_test(fork_under_stops),
+    };
+
+    main_registers = &save;
+    return cmocka_run_group_tests_name("stop_signals", tests, set_up, NULL);
+}

@@ -1,0 +1,324 @@
+/* test_sweep.c -- from mark bits to free slots, by one and by many sweepers */
+#include "fake_world.h"
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_clear_roots();
+    options.poison = 0;
+    options.mode = MODE_COLLECT;
+    fake_open_magazines();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    setup(state);
+    for (int i = 0; i < 3; i++)
+        fake_collect();
+    fake_flush_all();
+    check_all_spans();
+    return 0;
+}
+
+static struct span *span_at(const void *object)
+{
+    return span_of((uintptr_t)object);
+}
+
+/* A wholly dead span goes back to the page heap. */
+static void test_dead_span_returns_its_pages(void **state)
+{
+    struct pages_stats before, after;
+    void *objects[100];
+
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        objects[i] = fake_alloc_on(&fake_threads[3], KIND_GC, 3000);
+    mcache_abandon(&fake_threads[3].cache);
+    pages_stats_read(&before);
+    fake_mark();
+    assert_int_equal(sweep_totals().swept_spans, 0);
+    sweep_all();
+    pages_stats_read(&after);
+    assert_true(before.small_bytes - after.small_bytes >= 90 * 3072);
+    assert_int_equal(sweep_totals().freed_slots, 100);
+    assert_int_equal(sweep_totals().freed_bytes, 100 * 3072);
+    for (int i = 0; i < 100; i++)
+        assert_false(is_object(objects[i]));
+}
+
+/* Where something lives, the dead slots are found by the next refill. */
+static void test_dead_slots_are_handed_out_again(void **state)
+{
+    enum { COUNT = 4000 };
+    static void *objects[COUNT];
+    struct pages_stats before, after;
+
+    (void)state;
+    for (int i = 0; i < COUNT; i++)
+        objects[i] = fake_alloc(KIND_GC, 256);
+    for (int i = 0; i < COUNT; i += 10)
+        fake_roots[i] = (uintptr_t)objects[i];
+    fake_mark();
+    pages_stats_read(&before);
+    for (int i = 0; i < COUNT / 2; i++)         /* refills sweep what they need */
+        fake_alloc(KIND_GC, 256);
+    pages_stats_read(&after);
+    /* Spans that were full have no owner and are filed only when somebody sweeps them. */
+    sweep_all();
+    for (int i = 0; i < COUNT / 2 - 500; i++)
+        fake_alloc(KIND_GC, 256);
+    pages_stats_read(&after);
+    assert_true(after.small_bytes <= before.small_bytes + COUNT / 2 * 256 + (64 << 10));
+    for (int i = 0; i < COUNT; i += 10) {
+        struct object object = object_at((uintptr_t)objects[i]);
+        assert_non_null(object.span);
+        assert_int_equal(object.span->slot_state[object.slot], SLOT_OUT);
+    }
+}
+
+static void test_states_and_counts(void **state)
+{
+    void *dead = fake_alloc(KIND_GC, 96), *live = fake_alloc(KIND_GC, 96);
+    struct object at = object_at((uintptr_t)dead);
+
+    (void)state;
+    fake_roots[0] = (uintptr_t)live;
+    fake_mark();
+    assert_int_equal(at.span->slot_state[at.slot], SLOT_OUT);
+    sweep_span(at.span);
+    assert_int_equal(load_relaxed(&at.span->sweepgen), sweep_generation);
+    assert_int_equal(at.span->slot_state[at.slot], SLOT_IN);
+    assert_false(is_object(dead));
+    assert_true(is_object(live));
+    assert_false(is_marked(live));
+    assert_true(span_check(at.span));
+    uint64_t swept = sweep_totals().swept_spans;
+
+    sweep_span(at.span);
+    assert_int_equal(sweep_totals().swept_spans, swept);
+    assert_false(sweep_is_done());
+    assert_int_equal(gc_phase, GC_SWEEPING);
+    sweep_all();
+    assert_int_equal(gc_phase, GC_OFF);
+    assert_false(sweep_some(1));
+}
+
+static void count_live(struct span *span)
+{
+    uint32_t live = 0;
+
+    for (uint32_t w = 0; w * 64 < span->slots; w++)
+        live += count_bits(span_objects(span, w));
+    assert_int_equal(live, load_relaxed(&span->live));
+}
+
+/* I6: a block freed elsewhere between the marking and the sweep is freed once. */
+static void test_freed_elsewhere_is_taken_in_first(void **state)
+{
+    void *freed = fake_alloc(KIND_MALLOC, 48), *live = fake_alloc(KIND_MALLOC, 48);
+    struct object at = object_at((uintptr_t)freed);
+
+    (void)state;
+    fake_roots[0] = (uintptr_t)freed;
+    fake_roots[1] = (uintptr_t)live;
+    fake_mark();
+    at.span->slot_state[at.slot] = SLOT_IN;
+    span_release_slot(at.span, at.slot);
+    sweep_span(at.span);
+    assert_false(is_object(freed));
+    assert_int_equal(sweep_totals().freed_slots, 0);
+    count_live(at.span);
+    sweep_all();
+    assert_true(is_object(live));
+    check_all_spans();
+}
+
+static void test_large(void **state)
+{
+    struct pages_stats before, after;
+    void *gc = fake_alloc(KIND_GC, 100000), *block = fake_alloc(KIND_MALLOC, 200000);
+    void *live = fake_alloc(KIND_MALLOC, 300000);
+
+    (void)state;
+    fake_roots[0] = (uintptr_t)live;
+    pages_stats_read(&before);
+    fake_collect();
+    pages_stats_read(&after);
+    assert_int_equal(before.large_spans - after.large_spans, 1);
+    assert_false(is_object(gc));
+    assert_true(is_condemned(block));
+    fake_collect();
+    pages_stats_read(&after);
+    assert_int_equal(before.large_spans - after.large_spans, 2);
+    assert_false(is_object(block));
+    assert_true(is_object(live));
+}
+
+static void test_poison(void **state)
+{
+    unsigned char *dead = fake_alloc(KIND_GC, 96);
+
+    (void)state;
+    fake_alloc(KIND_GC, 96);
+    fake_roots[0] = (uintptr_t)fake_alloc(KIND_GC, 96);         /* keeps the span */
+    options.poison = 1;
+    fake_collect();
+    for (int i = 0; i < 96; i++)
+        assert_int_equal(dead[i], 0xdb);
+}
+
+/* A span that came into use after the marking is not swept, and loses nothing. */
+static void test_fresh_spans_are_left_alone(void **state)
+{
+    void *objects[300];
+
+    (void)state;
+    fake_alloc(KIND_GC, 16);
+    fake_mark();
+    for (int i = 0; i < 300; i++)
+        objects[i] = fake_alloc_on(&fake_threads[3], KIND_GC, 4096);
+    void *large = fake_alloc(KIND_GC, 50000);
+
+    sweep_all();
+    for (int i = 0; i < 300; i++)
+        assert_true(is_object(objects[i]));
+    assert_true(is_object(large));
+    count_live(span_at(objects[0]));
+}
+
+/* --- many sweepers, while threads allocate and free ------------------------------------ */
+
+enum { SHARED = 60000 };
+
+static void *shared_objects[SHARED];
+static uint32_t stop_mutators;  /* atomic */
+
+static void *sweeper_task(void *unused)
+{
+    (void)unused;
+    while (sweep_some(3))
+        continue;
+    return NULL;
+}
+
+/* Keeps a window of blocks, each filled with its own number, and looks after them. */
+static void *mutator_task(void *argument)
+{
+    enum { WINDOW = 2000 };
+    struct thread *thread = argument;
+    struct { uint64_t *block; uint64_t value; size_t words; } window[WINDOW];
+    uint64_t random = (uint64_t)(uintptr_t)argument;
+    uintptr_t broken = 0;
+
+    memset(window, 0, sizeof window);
+    for (uint64_t n = 1; !load_relaxed(&stop_mutators); n++) {
+        random = random * 6364136223846793005ull + 1442695040888963407ull;
+        uint32_t i = (uint32_t)(random >> 40) % WINDOW;
+        if (window[i].block != NULL) {
+            for (size_t w = 0; w < window[i].words; w++)
+                broken += window[i].block[w] != window[i].value;
+            if (!fast_push(&thread->cache, window[i].block)) {
+                mcache_flush(&thread->cache, span_at(window[i].block)->span_class, 32);
+                broken += !fast_push(&thread->cache, window[i].block);
+            }
+        }
+        window[i].words = 1 + (random >> 33) % 60;
+        window[i].block = fake_alloc_on(thread, KIND_MALLOC, window[i].words * 8);
+        window[i].value = n;
+        for (size_t w = 0; w < window[i].words; w++)
+            window[i].block[w] = n;
+    }
+    return (void *)broken;
+}
+
+static void test_sweepers_and_mutators_together(void **state)
+{
+    for (int round = 0; round < 6; round++) {
+        pthread_t sweepers[2], mutators[2];
+        void *broken;
+
+        setup(state);
+        for (int i = 0; i < SHARED; i++) {
+            shared_objects[i] = fake_alloc(i % 2 ? KIND_GC : KIND_MALLOC, 16 + (size_t)i % 500);
+            if (i % 3 == 0)
+                fake_roots[i % FAKE_ROOTS] = (uintptr_t)shared_objects[i];
+        }
+        struct cycle_report report = fake_mark();
+
+        fake_open_magazines();
+        stop_mutators = 0;
+        for (int i = 0; i < 2; i++)
+            pthread_create(&mutators[i], NULL, mutator_task, &fake_threads[1 + i]);
+        for (int i = 0; i < 2; i++)
+            pthread_create(&sweepers[i], NULL, sweeper_task, NULL);
+        for (int i = 0; i < 2; i++)
+            pthread_join(sweepers[i], NULL);
+        while (!sweep_is_done())
+            sys_yield();
+        store_relaxed(&stop_mutators, 1);
+        for (int i = 0; i < 2; i++) {
+            pthread_join(mutators[i], &broken);
+            assert_null(broken);
+        }
+        assert_int_equal(gc_phase, GC_OFF);
+        assert_int_equal(sweep_totals().freed_bytes, report.reclaim_bytes);
+        for (int i = 0; i < SHARED; i += 3)
+            assert_true(is_object(shared_objects[i]));
+        teardown(state);
+        for (uint32_t id = 0; id < span_table_size(); id++)
+            if (span_by_id(id)->state == SPAN_SMALL)
+                count_live(span_by_id(id));
+    }
+}
+
+/* --- a child of fork ---------------------------------------------------------------------- */
+
+/* A sweeper that will never come back had claimed the span, and done some of its words. */
+static void test_half_swept_span_loses_nothing(void **state)
+{
+    enum { COUNT = 512 };
+    void *objects[COUNT];
+
+    (void)state;
+    for (int i = 0; i < COUNT; i++)
+        fake_roots[i] = (uintptr_t)(objects[i] = fake_alloc(KIND_GC, 16));
+    struct span *span = span_at(objects[COUNT / 2]);
+
+    fake_mark();
+    store_relaxed(&span->sweepgen, sweep_generation - 1);
+    span->bits[0].mark = 0;      /* done */
+    span->bits[1].mark = 0;
+    sweep_fork_child();
+    assert_int_equal(load_relaxed(&span->sweepgen), sweep_generation);
+    sweep_all();
+    assert_int_equal(gc_phase, GC_OFF);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(is_object(objects[i]));
+    check_all_spans();
+    count_live(span);
+    fake_collect();
+    for (int i = 0; i < COUNT; i++)
+        assert_true(is_object(objects[i]));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_dead_span_returns_its_pages),
+        TEST(test_dead_slots_are_handed_out_again),
+        TEST(test_states_and_counts),
+        TEST(test_freed_elsewhere_is_taken_in_first),
+        TEST(test_large),
+        TEST(test_poison),
+        TEST(test_fresh_spans_are_left_alone),
+        TEST(test_sweepers_and_mutators_together),
+        TEST(test_half_swept_span_loses_nothing),
+    };
+
+    fake_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
