@@ -53,8 +53,8 @@ INLINE struct object object_of_word(uintptr_t word)
     return object_at(word_address(word));
 }
 
-/* How many bytes of a slot may hold pointers: all, for malloc_usable_size promises
- * them to the program.  Pages never written read as zero and stay without memory. */
+/* How many bytes of a slot may hold pointers: all of it, also beyond what was asked for, since
+ * malloc_usable_size invites programs to use it. */
 INLINE size_t object_scan_bytes(const struct span *span)
 {
     return span->slot_bytes;

@@ -37,10 +37,9 @@ struct found {
 
 static COLD void poison_slots(const struct span *span, uint32_t word, uint64_t slots)
 {
-    size_t bytes = span->state == SPAN_LARGE ? span->requested : span->slot_bytes;
-
     for (; slots != 0; slots &= slots - 1)
-        memset((void *)span_slot_address(span, word * 64 + lowest_bit(slots)), POISON, bytes);
+        memset((void *)span_slot_address(span, word * 64 + lowest_bit(slots)), POISON,
+               span->slot_bytes);
 }
 
 /* Slots of one word are the program's no more. */

@@ -273,6 +273,55 @@ static void test_sweepers_and_mutators_together(void **state)
     }
 }
 
+/* All sweepers at the same spans: each is swept by one of them, and by the time any of them
+ * returns, it is swept. */
+static pthread_barrier_t barrier;
+
+static void *same_spans_task(void *unused)
+{
+    uintptr_t unswept = 0;
+
+    (void)unused;
+    for (uint32_t id = 0; id < span_table_size(); id++) {
+        struct span *span = span_by_id(id);
+        if (id % 64 == 0)
+            pthread_barrier_wait(&barrier);
+        if (span_in_use(span)) {
+            sweep_span(span);
+            unswept += load_acquire(&span->sweepgen) != sweep_generation && span_in_use(span);
+        }
+    }
+    return (void *)unswept;
+}
+
+static void test_sweepers_at_the_same_span(void **state)
+{
+    enum { SWEEPERS = 3 };
+    pthread_t sweepers[SWEEPERS];
+    void *unswept;
+
+    pthread_barrier_init(&barrier, NULL, SWEEPERS);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < SHARED * 4; i++) {
+            void *object = fake_alloc(KIND_GC, 8 + (size_t)i % 9);
+            if (i % 5 == 0)
+                fake_roots[i / 5 % FAKE_ROOTS] = (uintptr_t)object;
+        }
+        struct cycle_report report = fake_mark();
+
+        for (int i = 0; i < SWEEPERS; i++)
+            pthread_create(&sweepers[i], NULL, same_spans_task, NULL);
+        for (int i = 0; i < SWEEPERS; i++) {
+            pthread_join(sweepers[i], &unswept);
+            assert_null(unswept);
+        }
+        sweep_all();
+        assert_int_equal(sweep_totals().freed_bytes, report.reclaim_bytes);
+        teardown(state);
+    }
+    pthread_barrier_destroy(&barrier);
+}
+
 /* --- a child of fork ---------------------------------------------------------------------- */
 
 /* A sweeper that will never come back had claimed the span, and done some of its words. */
@@ -316,6 +365,7 @@ int main(void)
         TEST(test_poison),
         TEST(test_fresh_spans_are_left_alone),
         TEST(test_sweepers_and_mutators_together),
+        TEST(test_sweepers_at_the_same_span),
         TEST(test_half_swept_span_loses_nothing),
     };
 
