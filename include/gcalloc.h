@@ -155,7 +155,7 @@ void gc_free_os_memory(void) GC_NOTHROW;
 
 /* ---- Statistics --------------------------------------------------------------------- */
 
-#define GC_SIZE_CLASSES 75
+#define GC_SIZE_CLASSES 91
 #define GC_PAUSES 256
 
 /* The fields of Go's runtime.MemStats that have a meaning here, under Go's names, and some

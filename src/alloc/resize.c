@@ -55,11 +55,15 @@ void *alloc_base(const void *address)
     return (void *)span_slot_address(span, slot);
 }
 
+/* Small slots may be half empty.  A large object keeps its pages while it needs all
+ * but an eighth of them: steps of a growing buffer cost nothing. */
 static bool fits_in_place(const struct span *span, size_t bytes)
 {
+    size_t room = span->slot_bytes;
+
     if (load_relaxed(&span->state) == SPAN_LARGE)
-        return false;
-    return bytes <= span->slot_bytes && (bytes > span->slot_bytes / 2 || span->slot_bytes <= 64);
+        return bytes <= room && bytes > room - max_size(room / 8, PAGE_BYTES);
+    return bytes <= room && (bytes > room / 2 || room <= 64);
 }
 
 static bool resize_large(struct span *span, size_t bytes)

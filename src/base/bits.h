@@ -35,9 +35,13 @@ INLINE unsigned lowest_bit(uint64_t word)
     return (unsigned)__builtin_ctzll(word);
 }
 
+/* Without -mpopcnt the builtin is a library call. */
 INLINE unsigned count_bits(uint64_t word)
 {
-    return (unsigned)__builtin_popcountll(word);
+    word -= word >> 1 & 0x5555555555555555ull;
+    word = (word & 0x3333333333333333ull) + (word >> 2 & 0x3333333333333333ull);
+    word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0full;
+    return (unsigned)(word * 0x0101010101010101ull >> 56);
 }
 
 INLINE size_t min_size(size_t a, size_t b)

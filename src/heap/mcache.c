@@ -22,13 +22,15 @@ enum {
      * enough for the swings of a program's working set, small enough that a thread
      * that falls asleep does not sit on much. */
     MAGAZINE_BYTES = 64 << 10,
-    MAGAZINE_LEAST = 4,
+    MAGAZINE_LEAST = 3,
     MAGAZINE_MOST = 1024,
     MAGAZINE_MOST_GC = 128,
     FLUSH_BATCH = 64,           /* slots looked up together, so that their cache misses overlap */
-    EMPTIES_KEPT = 2,           /* wholly free spans a ready list keeps, so that one malloc/free pair
-                                   does not flip a span each time */
-    EMPTIES_TOLERATED = 6,      /* more than this, and a quarter of the list: trim */
+    /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
+     * a span each time: about so many bytes, at most so many spans.  A list that holds
+     * more, and more than a quarter of its length, is trimmed to half of that. */
+    EMPTIES_BYTES = 512 << 10,
+    EMPTIES_MOST = 8,
 };
 
 struct ready_list central[SPAN_CLASSES];
@@ -104,6 +106,13 @@ static struct span *ready_take_all(struct ready_list *list)
     return exchange_acquire(&list->head, NULL);
 }
 
+static uint32_t empties_tolerated(unsigned span_class)
+{
+    size_t span_bytes = (size_t)size_classes[span_class_size_class(span_class)].pages << PAGE_SHIFT;
+
+    return (uint32_t)min_size(EMPTIES_BYTES / span_bytes, EMPTIES_MOST);
+}
+
 static struct ready_list *home_list(const struct span *span)
 {
     struct mcache *home = load_relaxed(&span->home);
@@ -171,52 +180,60 @@ static void slots_freed(struct span *span, uint32_t count)
         return;
     struct ready_list *list = home_list(span);
     uint32_t empties = fetch_add_relaxed(&list->empties, 1) + 1;
+    uint32_t tolerated = empties_tolerated(span->span_class);
 
-    if (empties > EMPTIES_TOLERATED && empties > load_relaxed(&list->length) / 4)
-        ready_trim(list, EMPTIES_KEPT);
+    if (empties > tolerated && empties > load_relaxed(&list->length) / 4)
+        ready_trim(list, tolerated / 2);
 }
 
-static void set_freed(struct span *span, uint32_t word, uint64_t mask)
+static void set_freed(struct span *span, uint32_t word, uint64_t mask, uint32_t count)
 {
     uint64_t before = fetch_or_acq_rel(&span->bits[word].freed, mask);
 
     if (UNLIKELY((before & mask) != 0))
         die_double_free(span, word * 64 + lowest_bit(before & mask));
-    slots_freed(span, count_bits(mask));
+    slots_freed(span, count);
 }
 
 void span_release_slot(struct span *span, uint32_t slot)
 {
-    set_freed(span, slot >> 6, 1ull << (slot & 63));
+    set_freed(span, slot >> 6, 1ull << (slot & 63), 1);
 }
 
-/* Neighbours in a magazine are often neighbours in a span: their bits go out together. */
-static void release_slots(const struct cached *entries, uint32_t count)
+/* Neighbours in a magazine are often neighbours in a span: their bits go out
+ * together.  Returns how many entries, from the first, are in the same word. */
+static uint32_t release_neighbours(const struct cached *entries, struct span *const *spans,
+                                   uint32_t count)
 {
-    struct span *pending = NULL;
-    uint32_t pending_word = 0;
-    uint64_t mask = 0;
+    struct span *span = spans[0];
+    uint32_t first = (uint32_t)(entries[0].state - span->slot_state);
+    uint64_t mask = 1ull << (first & 63);
+    uint32_t done = 1;
 
-    for (uint32_t i = 0; i < count; i++)
-        PREFETCH_WRITE(span_of((uintptr_t)entries[i].slot));
-    for (uint32_t i = 0; i < count; i++) {
-        uintptr_t address = (uintptr_t)entries[i].slot;
-        struct span *span = span_of(address);
-        uint32_t slot = (uint32_t)(entries[i].state - span->slot_state);
-        if (span != pending || slot >> 6 != pending_word) {
-            if (pending != NULL)
-                set_freed(pending, pending_word, mask);
-            pending = span;
-            pending_word = slot >> 6;
-            mask = 0;
-        }
+    for (; done < count && spans[done] == span; done++) {
+        uint32_t slot = (uint32_t)(entries[done].state - span->slot_state);
         uint64_t bit = 1ull << (slot & 63);
+        if ((slot ^ first) >> 6 != 0)
+            break;
         if (UNLIKELY((mask & bit) != 0))
             die_double_free(span, slot);
         mask |= bit;
     }
-    if (pending != NULL)
-        set_freed(pending, pending_word, mask);
+    set_freed(span, first >> 6, mask, done);
+    return done;
+}
+
+/* At most FLUSH_BATCH; the cache misses of their spans overlap. */
+static void release_slots(const struct cached *entries, uint32_t count)
+{
+    struct span *spans[FLUSH_BATCH];
+
+    for (uint32_t i = 0; i < count; i++) {
+        spans[i] = span_of((uintptr_t)entries[i].slot);
+        PREFETCH_WRITE(spans[i]);
+    }
+    for (uint32_t done = 0; done < count;)
+        done += release_neighbours(entries + done, spans + done, count - done);
 }
 
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
@@ -419,6 +436,6 @@ void mcache_abandon(struct mcache *cache)
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         abandon_class(cache, c);
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        if (load_relaxed(&central[c].length) > EMPTIES_TOLERATED)
-            ready_trim(&central[c], EMPTIES_KEPT);
+        if (load_relaxed(&central[c].length) > EMPTIES_MOST)
+            ready_trim(&central[c], EMPTIES_MOST / 2);
 }

@@ -3,13 +3,13 @@
  * PURPOSE  Run by `make sizeclasses`; a test compares its output with the files
  *          in the tree.  Eight steps per doubling keep the rounding waste of
  *          a step at or below 12.5 %; a span has the fewest pages that give at
- *          least MIN_SLOTS slots with a tail of at most 12.5 %.
+ *          least the wanted number of slots with a tail of at most 12.5 %.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE = 8192, SMALL_MAX = 32768, MAX_PAGES = 32, MIN_SLOTS_SMALL = 32, MIN_SLOTS_BIG = 8 };
+enum { PAGE = 8192, SMALL_MAX = 131072, MAX_PAGES = 64 };
 
 static unsigned sizes[128];
 static unsigned count = 1;      /* class 0: large objects */
@@ -28,7 +28,7 @@ static void list_sizes(void)
 
 static unsigned pages_for(unsigned bytes)
 {
-    unsigned wanted = bytes <= 1024 ? MIN_SLOTS_SMALL : MIN_SLOTS_BIG;
+    unsigned wanted = bytes <= 1024 ? 32 : bytes <= 32768 ? 8 : 4;
     unsigned pages = 1;
 
     while (pages < MAX_PAGES &&

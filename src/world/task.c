@@ -20,6 +20,7 @@
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "os/vm.h"
@@ -187,14 +188,17 @@ unsigned task_starting(void)
     return load_acquire(&starting);
 }
 
-/* The kernel wakes the word as a shared futex, so park_wait does not do. */
+/* The kernel wakes the word as a shared futex, so park_wait does not do; and only one sleeper,
+ * and none when a clone fails, so nobody sleeps for long. */
 void task_wait_all(void)
 {
+    const struct timespec limit = { .tv_nsec = 5000000 };
+
     for (unsigned i = 0; i < MAX_TASKS; i++) {
         uint32_t tid;
 
         while ((tid = load_acquire(&tasks[i].tid)) != 0)
-            sys_call4(SYS_futex, (long)&tasks[i].tid, FUTEX_WAIT, tid, 0);
+            sys_call4(SYS_futex, (long)&tasks[i].tid, FUTEX_WAIT, tid, (long)&limit);
     }
 }
 

@@ -6,7 +6,7 @@
 #   LIMIT=60              seconds that a single run may take
 #   MODES="preload stress"  which runs beside the plain one; "manual" is the third
 #   STRESS=256            KiB allocated between collections in the stress run
-#   MIN_CYCLES=1          collections that the stress run must show at least; 0 only with a reason
+#   MIN_CYCLES=10         collections that the stress run must show at least
 #   STDERR=compare        or ignore, for programs that print times or process numbers there
 #   WEIGHT=1              cases with a higher weight are started first
 # and defines
@@ -22,7 +22,7 @@ NEEDS=
 LIMIT=60
 MODES="preload stress"
 STRESS=256
-MIN_CYCLES=1
+MIN_CYCLES=10
 STDERR=compare
 WEIGHT=1
 

@@ -97,7 +97,7 @@ static inline void *fake_alloc_large(enum kind kind, size_t bytes)
     struct span *span = pages_alloc_large(kind, bytes, 1, sweep_generation, &zeroed);
 
     assert_non_null(span);
-    memset((void *)span->base, 0, bytes);
+    memset((void *)span->base, 0, span->slot_bytes);
     return (void *)span->base;
 }
 

@@ -137,20 +137,41 @@ static int count_words(const struct stopped_task *task, uint64_t word)
     return found;
 }
 
-static void all_registers_are_shown(void **state)
+static char alternate_stack[65536] ALIGNED(16);
+
+static void *keep_with_alternate_stack(void *argument)
 {
-    (void)state;
-    start_worker(0, keep_in_registers);
+    stack_t stack = { .ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack) };
+
+    if (sigaltstack(&stack, NULL) != 0)
+        abort();
+    return keep_in_registers(argument);
+}
+
+static void find_registers(void *(*body)(void *), bool elsewhere)
+{
+    start_worker(0, body);
     while (load_relaxed(&workers[0].counter) == 0)
         sched_yield();
     stop_surely();
     const struct stopped_task *task = shown((int)workers[0].tid);
     int vector = task == NULL ? 0 : count_words(task, SECRET);
     int general = task == NULL ? 0 : count_words(task, ~SECRET);
+    uintptr_t offset = task == NULL ? 0 : task->frame_low - (uintptr_t)alternate_stack;
+    uintptr_t depth = task == NULL ? 0 : workers[0].stack - task->sp;
     start();
     join_worker(0);
     assert_int_not_equal(vector, 0);
     assert_int_not_equal(general, 0);
+    assert_int_equal(offset < sizeof(alternate_stack), elsewhere);
+    assert_true(depth > 0 && depth < 4096);
+}
+
+static void all_registers_are_shown(void **state)
+{
+    (void)state;
+    find_registers(keep_in_registers, false);
+    find_registers(keep_with_alternate_stack, true);
 }
 
 /* ------------------------------------------------------------------ parked threads */

@@ -1,4 +1,6 @@
 /* test_sweep.c -- from mark bits to free slots, by one and by many sweepers */
+#include <unistd.h>
+
 #include "fake_world.h"
 
 static int setup(void **state)
@@ -322,6 +324,39 @@ static void test_sweepers_at_the_same_span(void **state)
     pthread_barrier_destroy(&barrier);
 }
 
+static uint32_t returned;       /* atomic */
+
+static void *wait_task(void *span)
+{
+    sweep_span(span);
+    store_release(&returned, 1);
+    return NULL;
+}
+
+/* While somebody else is at it, sweep_span does not return. */
+static void test_waits_for_the_other_sweeper(void **state)
+{
+    pthread_t waiter;
+
+    (void)state;
+    struct span *span = span_at(fake_alloc(KIND_GC, 512));
+
+    fake_roots[0] = span->base;
+    fake_mark();
+    returned = 0;
+    store_release(&span->sweepgen, sweep_generation - 1);
+    pthread_create(&waiter, NULL, wait_task, span);
+    for (int i = 0; i < 20; i++) {
+        usleep(1000);
+        assert_int_equal(load_acquire(&returned), 0);
+    }
+    store_release(&span->sweepgen, sweep_generation);
+    pthread_join(waiter, NULL);
+    for (uint32_t w = 0; w * 64 < span->slots; w++)     /* what that other would have done */
+        span->bits[w].mark = 0;
+    sweep_all();
+}
+
 /* --- a child of fork ---------------------------------------------------------------------- */
 
 /* A sweeper that will never come back had claimed the span, and done some of its words. */
@@ -366,6 +401,7 @@ int main(void)
         TEST(test_fresh_spans_are_left_alone),
         TEST(test_sweepers_and_mutators_together),
         TEST(test_sweepers_at_the_same_span),
+        TEST(test_waits_for_the_other_sweeper),
         TEST(test_half_swept_span_loses_nothing),
     };
 

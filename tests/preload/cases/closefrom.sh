@@ -1,6 +1,7 @@
 # PURPOSE: a program that closes all descriptors, works on with threads and forks, and must get the
 #   low descriptor numbers and leave nothing of ours in its own file.
 NEEDS="gcc"
+STRESS=32
 MODES="preload stress manual"
 
 prepare() { compile "$IN/descriptors" descriptors.c -pthread; }

@@ -2,7 +2,6 @@
 #   forms of operator new and delete.
 NEEDS="g++"
 MODES="preload stress manual"
-STRESS=1024
 WEIGHT=3
 
 prepare() { compile "$IN/containers" containers.cc -std=c++17 -pthread; }

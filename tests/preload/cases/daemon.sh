@@ -1,5 +1,6 @@
 # PURPOSE: daemon(3): the program goes on in a child without descriptors, with threads.
 NEEDS="gcc"
+STRESS=32
 MODES="preload stress manual"
 
 prepare() { compile "$IN/daemon" daemon.c -pthread; }

@@ -1,7 +1,6 @@
 # PURPOSE: dash, Debian's sh: small, single-threaded, and a fork for everything.
 NEEDS="dash"
 MODES="preload stress manual"
-MIN_CYCLES=0 # a whole dash process allocates less than one stress step
 STRESS=16
 
 run() {

@@ -1,5 +1,6 @@
 # PURPOSE: gawk: big arrays, sorting functions, regular expressions, coprocess, bignums.
 NEEDS="gawk"
+STRESS=64
 MODES="preload stress manual"
 
 run() {

@@ -1,8 +1,7 @@
 # PURPOSE: gcc -O2 of a generated C file of 10,000 lines: the object must be the same to the byte.
 NEEDS="gcc awk"
-LIMIT=120
-STRESS=4096 # the compiler's own heap makes every collection dear
-WEIGHT=9
+WEIGHT=20
+LIMIT=180
 
 prepare() {
     awk -f "$SRC/generate-c.awk" -v lines=10000 >"$IN/big.c"

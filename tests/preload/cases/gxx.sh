@@ -1,8 +1,8 @@
 # PURPOSE: g++ of template-heavy C++, with optimisation and debug information, its link, and the
 #   program that comes out.
 NEEDS="g++"
+STRESS=512
 LIMIT=120
-STRESS=1024
 WEIGHT=7
 
 run() {

@@ -3,7 +3,6 @@
 NEEDS="nginx ab"
 MODES="preload stress manual"
 LIMIT=90
-MIN_CYCLES=0 # pools: nginx allocates less than a stress step per worker
 STRESS=16
 WEIGHT=4
 

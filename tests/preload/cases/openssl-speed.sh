@@ -2,7 +2,6 @@
 NEEDS="openssl"
 STDERR=ignore
 STRESS=64
-MIN_CYCLES=0 # measures in place: hardly any allocation
 
 normalise() { sed -n '/^status/p; s/^\(sha256\|aes-128-cbc\|version:\).*/\1/p'; }
 

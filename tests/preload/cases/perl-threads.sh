@@ -1,5 +1,6 @@
 # PURPOSE: perl's interpreter threads: every thread clones the whole interpreter.
 NEEDS="perl"
+STRESS=64
 STDERR=compare
 
 prepare() {

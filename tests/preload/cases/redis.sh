@@ -2,6 +2,7 @@
 #   middle of it, then a restart from the file: the data set must be the same to the byte.
 # redis-tools holds the server too: redis-server and redis-check-rdb are one binary in Debian.
 NEEDS="redis-benchmark redis-cli redis-check-rdb"
+STRESS=32
 MODES="preload stress manual"
 LIMIT=90
 WEIGHT=6

@@ -1,5 +1,6 @@
 # PURPOSE: blocks whose only pointer is in an odd place survive: epoll data, timers, TLS, mappings.
 NEEDS="gcc"
+STRESS=32
 
 prepare() {
     compile "$IN/plugin.so" plugin.c -shared -fPIC

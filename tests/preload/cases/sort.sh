@@ -1,7 +1,7 @@
 # PURPOSE: sort with two threads over 30 MB of lines, stable and by keys.
 NEEDS="sort awk"
+STRESS=64
 MODES="preload stress manual"
-STRESS=1024
 WEIGHT=5
 
 prepare() {

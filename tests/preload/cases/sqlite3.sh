@@ -1,8 +1,8 @@
 # PURPOSE: the sqlite3 shell: 100,000 rows, indexes, joins, windows, json, rollback, vacuum.
 NEEDS="sqlite3"
+STRESS=128
 MODES="preload stress manual"
 LIMIT=90
-STRESS=1024
 WEIGHT=4
 
 run() {

@@ -1,6 +1,5 @@
 # PURPOSE: tar packs and unpacks a tree with links, long names and a compressor as its child.
 NEEDS="tar gzip find"
-MIN_CYCLES=0 # tar allocates little; what counts here are its children
 STRESS=64
 
 prepare() {

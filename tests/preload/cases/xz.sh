@@ -1,6 +1,6 @@
 # PURPOSE: xz with two compressing threads, and the way back; the packed bytes are compared too.
 NEEDS="xz"
-STRESS=1024
+STRESS=64
 WEIGHT=5
 
 prepare() { cat /usr/bin/perl /usr/bin/openssl "$(command -v git)" | head -c 6000000 >"$IN/data"; }
