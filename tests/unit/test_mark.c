@@ -100,13 +100,13 @@ static void test_roots_interior_and_tagged(void **state)
 
 static void test_one_past_the_end_in_stacks_only(void **state)
 {
-    char *small = fake_alloc(KIND_GC, 128), *large = fake_alloc(KIND_GC, 64 << 10);
+    char *small = fake_alloc(KIND_GC, 128), *large = fake_alloc(KIND_GC, 256 << 10);
     char *by_data = fake_alloc(KIND_GC, 80), *tagged = fake_alloc(KIND_GC, 96);
 
     (void)state;
     /* The neighbours are not named by anything else. */
     fake_stack[0] = word_of(small) + 128;
-    fake_stack[FAKE_STACK - 1] = word_of(large) + (64 << 10);
+    fake_stack[FAKE_STACK - 1] = word_of(large) + (256 << 10);
     fake_stack[5] = (word_of(tagged) + 96) | 0xabcd000000000000;
     fake_roots[0] = word_of(by_data) + 80;
     fake_mark();
@@ -140,7 +140,7 @@ static size_t random_size(void)
     uint32_t dice = random_below(1000);
 
     if (dice < 3)
-        return 33000 + random_below(600000);
+        return SMALL_MAX + 1 + random_below(600000);
     return dice < 50 ? 1 + random_below(20000) : 8 + random_below(200);
 }
 
@@ -316,9 +316,9 @@ static void test_large_objects_in_pieces(void **state)
     }
     /* Beyond what was asked for there is room that malloc_usable_size invites to use. */
     void *beyond = fake_alloc(KIND_GC, 16);
-    uintptr_t *odd = fake_alloc(KIND_GC, 40000);
+    uintptr_t *odd = fake_alloc(KIND_GC, SMALL_MAX + 1);
 
-    odd[40960 / 8 - 1] = word_of(beyond);
+    odd[(SMALL_MAX + PAGE_BYTES) / 8 - 1] = word_of(beyond);
     fake_roots[4] = word_of(odd);
     fake_collect();
     assert_true(is_object(odd) && is_object(beyond));
@@ -341,7 +341,7 @@ static void test_noscan_hides_what_it_holds(void **state)
 
 static void test_malloc_dies_in_the_second_cycle(void **state)
 {
-    uintptr_t *block = fake_alloc(KIND_MALLOC, 100), *tail = fake_alloc(KIND_MALLOC, 40000);
+    uintptr_t *block = fake_alloc(KIND_MALLOC, 100), *tail = fake_alloc(KIND_MALLOC, SMALL_MAX + 5);
     void *below = fake_alloc(KIND_GC, 24), *beside = fake_alloc(KIND_GC, 24);
 
     (void)state;
@@ -352,13 +352,13 @@ static void test_malloc_dies_in_the_second_cycle(void **state)
     assert_true(is_condemned(block) && is_condemned(tail));
     assert_true(is_object(below));
     assert_false(is_object(beside));
-    assert_int_equal(report.condemned_bytes, 112 + 40960);
+    assert_int_equal(report.condemned_bytes, 112 + SMALL_MAX + PAGE_BYTES);
     assert_int_equal(report.malloc_reclaim_bytes, 0);
     assert_int_equal(report.malloc_live, 0);
     assert_int_equal(sweep_totals().condemned_slots, 2);
     report = fake_collect();
     assert_false(is_object(block) || is_object(tail) || is_object(below));
-    assert_int_equal(report.malloc_reclaim_bytes, 112 + 40960);
+    assert_int_equal(report.malloc_reclaim_bytes, 112 + SMALL_MAX + PAGE_BYTES);
     assert_int_equal(report.condemned_bytes, 0);
 }
 

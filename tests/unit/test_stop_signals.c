@@ -1,4 +1,4 @@
-/* test_stop_signals.c -- stops next to other signals and calls, threads that resist, tasks, forks */
+/* test_stop_signals.c -- stops next to signals and calls, threads that resist, tasks, forks */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <sys/epoll.h>

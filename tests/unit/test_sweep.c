@@ -140,7 +140,7 @@ static void test_freed_elsewhere_is_taken_in_first(void **state)
 static void test_large(void **state)
 {
     struct pages_stats before, after;
-    void *gc = fake_alloc(KIND_GC, 100000), *block = fake_alloc(KIND_MALLOC, 200000);
+    void *gc = fake_alloc(KIND_GC, SMALL_MAX + 1), *block = fake_alloc(KIND_MALLOC, 200000);
     void *live = fake_alloc(KIND_MALLOC, 300000);
 
     (void)state;
@@ -181,7 +181,7 @@ static void test_fresh_spans_are_left_alone(void **state)
     fake_mark();
     for (int i = 0; i < 300; i++)
         objects[i] = fake_alloc_on(&fake_threads[3], KIND_GC, 4096);
-    void *large = fake_alloc(KIND_GC, 50000);
+    void *large = fake_alloc(KIND_GC, SMALL_MAX + 50000);
 
     sweep_all();
     for (int i = 0; i < 300; i++)
