@@ -26,6 +26,7 @@ endif
 
 OPTIMISE.release = -O2
 OPTIMISE.debug = -O1 -DGCALLOC_DEBUG_CHECKS
+OPTIMISE.clang = -O2
 OPTIMISE.asan = -O1 -DGCALLOC_DEBUG_CHECKS -fsanitize=address,undefined -fno-sanitize-recover=undefined
 OPTIMISE.tsan = -O1 -DGCALLOC_DEBUG_CHECKS -fsanitize=thread
 

@@ -97,14 +97,14 @@ void gc_free(void *object) GC_NOTHROW;
  *
  * RETURNS    0 for NULL and for memory that is not from this library.
  * Like malloc_usable_size(). */
-size_t gc_size(const void *object) GC_NOTHROW __attribute__((pure));
+size_t gc_size(const void *object) GC_NOTHROW;
 
 /* gc_base -- the start of the block that contains the address
  *
  * RETURNS    NULL when the address is in no allocated block: not ours, free, or past the end.
  *            The answer is firm only while the caller keeps the block reachable.
  * Like GC_base of the Boehm collector. */
-void *gc_base(const void *address) GC_NOTHROW __attribute__((pure));
+void *gc_base(const void *address) GC_NOTHROW;
 
 /* ---- Collections -------------------------------------------------------------------- */
 
@@ -155,7 +155,7 @@ void gc_free_os_memory(void) GC_NOTHROW;
 
 /* ---- Statistics --------------------------------------------------------------------- */
 
-#define GC_SIZE_CLASSES 91
+#define GC_SIZE_CLASSES 128
 #define GC_PAUSES 256
 
 /* The fields of Go's runtime.MemStats that have a meaning here, under Go's names, and some
@@ -200,7 +200,8 @@ struct gc_memstats {
     double gc_cpu_fraction;     /* of the CPU time available since the start, for collections */
     bool enable_gc;             /* some cycle may start by itself */
 
-    /* By size class; [0] is for blocks above the largest class, with size 0. */
+    /* By size class, from [1] on in ascending order; what is left at the end is zero.
+     * [0] is for blocks above the largest class, with size 0. */
     struct {
         uint32_t size;          /* bytes */
         uint64_t mallocs;

@@ -72,6 +72,12 @@ uint64_t heap_live_bytes(void)
     return live > 0 ? (uint64_t)live : 0;
 }
 
+static void publish_goal(uint64_t goal)
+{
+    store_relaxed(&collector.goal, goal);
+    stats_note_goal(goal);
+}
+
 /* --- counting ------------------------------------------------------------------ */
 
 static bool goal_reached(void)
@@ -138,11 +144,13 @@ static void set_goal(const struct cycle_report *report)
         .gc_live = report->gc_live,
         .roots = report->stack_bytes + report->root_bytes,
         .malloc_reclaimed = report->malloc_reclaim_bytes,
+        .malloc_condemned = report->condemned_bytes,
+        .kept = report->heap_live + report->cached_bytes - report->malloc_live - report->gc_live,
         .overhead = meta_bytes(),
     };
 
     pacer_update(&collector.pacer, &knobs, &input);
-    store_relaxed(&collector.goal, collector.pacer.goal);
+    publish_goal(collector.pacer.goal);
 }
 
 static void sweep_rest(void)
@@ -171,7 +179,7 @@ static void run_cycle(bool forced)
     } else {
         store_relaxed(&collector.last_abandoned, load_relaxed(&collector.started));
         /* Not at once again: whoever could not be stopped may still be so. */
-        store_relaxed(&collector.goal, heap_live_bytes() + heap_live_bytes() / 8 + MIB);
+        publish_goal(heap_live_bytes() + heap_live_bytes() / 8 + MIB);
     }
     if (options.gctrace)
         gctrace_print(&report);
@@ -190,7 +198,7 @@ static void collector_main(void *unused)
     do {
         lock_acquire(&cycle_lock);
         bool forced = collector.forced;
-        collector.forced = collector.again = false;
+        collector.forced = false;
         lock_release(&cycle_lock);
 
         run_cycle(forced);
@@ -198,10 +206,12 @@ static void collector_main(void *unused)
         lock_acquire(&cycle_lock);
         store_release(&collector.finished, collector.started);
         again = collector.again && collector.suspended == 0;
-        if (again)
+        if (again) {
+            collector.again = false;
             collector.started++;
-        else
+        } else {
             store_relaxed(&collector.running, false);
+        }
         lock_release(&cycle_lock);
         park_wake_all(&collector.finished);
     } while (again);
@@ -225,15 +235,18 @@ static bool start_locked(bool forced, bool *inline_run)
 }
 
 /* The calling thread is the collector for once.  It counts as parked: its
- * registers and stack are scanned like everybody's. */
+ * registers and stack are scanned like everybody's.  No handler of the program may run
+ * meanwhile: it would allocate inside the collector. */
 static void run_inline(void)
 {
     struct thread *thread = thread_self;
     struct spilled_registers save;
+    uint64_t mask = signals_block_all();
 
     thread_park(thread, &save);
     collector_main(NULL);
     thread_unpark(thread);
+    signals_restore(mask);
 }
 
 static void wait_finished(uint32_t number)
@@ -311,7 +324,7 @@ void collect_knobs_changed(void)
     lock_acquire(&cycle_lock);
     if (!collector.running) {
         pacer_retune(&collector.pacer, &knobs);
-        store_relaxed(&collector.goal, collector.pacer.goal);
+        publish_goal(collector.pacer.goal);
     }
     lock_release(&cycle_lock);
 }
@@ -330,9 +343,17 @@ void collect_suspend(void)
 
 void collect_resume(void)
 {
+    bool inline_run = false;
+
     lock_acquire(&cycle_lock);
     collector.suspended--;
+    if (collector.suspended == 0 && collector.again && !collector.running) {
+        collector.again = false;
+        start_locked(false, &inline_run);   /* somebody waits for it */
+    }
     lock_release(&cycle_lock);
+    if (inline_run)
+        run_inline();
 }
 
 void collect_fork_child(void)
@@ -348,9 +369,9 @@ void collect_init(void)
     struct pacer_knobs knobs = knobs_now();
 
     pacer_init(&collector.pacer, &knobs);
-    collector.goal = collector.pacer.goal;
+    publish_goal(collector.pacer.goal);
     collector.stress_at = (uint64_t)options.gcstress * KIB;
-    if (options.mode == MODE_COLLECT && (options.gogc >= 0 || options.memory_limit != INT64_MAX))
+    if (options.mode == MODE_COLLECT)
         collector.enabled = 1;
     collector.ready = true;
 }

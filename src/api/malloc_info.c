@@ -2,7 +2,7 @@
  *
  * PURPOSE  mallinfo, mallinfo2, malloc_stats, malloc_info.  glibc's words mean here:
  *
- *     mmapped (hblks, hblkhd)   blocks above the largest size class, 32 KiB
+ *     mmapped (hblks, hblkhd)   blocks above the largest size class
  *     arena                     everything else: spans of small blocks, and free page runs
  *     fast (smblks, fsmblks)    free blocks that wait in thread caches
  *     keepcost                  what malloc_trim could return: free pages that hold memory
@@ -21,7 +21,7 @@ struct summary {
     size_t free_blocks, cached_blocks, cached_bytes;
     size_t large_blocks, large_bytes;
     size_t trimmable;
-    size_t system;                      /* bytes ready in the heap, whether they hold memory or not */
+    size_t system;                      /* bytes ready in the heap, touched or not */
 };
 
 static void summarise(struct summary *out, const struct stats *stats)

@@ -1,8 +1,8 @@
 /* wrap_pthread.c -- a thread's first and last steps
  *
  * pthread_create and thrd_create run a trampoline of ours on the new thread: it
- * announces the thread, with the bounds of its stack (0.2 us of the 13 us that a thread
- * costs), runs the program's function, and detaches.  It detaches in all cases:
+ * announces the thread, with the bounds of its stack (0.4 us of the 7 us that a thread
+ * costs at least), runs the program's function, and detaches.  It detaches in all cases:
  *   return          the trampoline goes on after the call;
  *   pthread_exit,   the unwinder comes by and asks the trampoline's personality
  *   cancellation    (PARKED_FRAME in wrap.h tells how that works).

@@ -13,7 +13,9 @@
  *     vfork, which shares our memory but has dispositions of its own, and after fork;
  *   - whoever learns a stub's address past us (raw rt_sigaction) can call it: it works
  *     as the handler does.
- * When all stubs are taken, more handlers are installed as they are: they only lose the protection.
+ * When all stubs are taken (a program that makes its handlers at run time), the rest get
+ * one stub per signal, whose handler does change: for an instant the new handler may be called
+ * with the flags of the old one.
  *
  * The kernel passes the three arguments (number, siginfo, ucontext) to every handler on x86-64,
  * SA_SIGINFO or not; so do we, and the pointers are the kernel's own, so a
@@ -25,13 +27,13 @@
 
 #include "api/wrap.h"
 
-enum { STUBS = 512, STUB_BYTES = 16 };
+enum { SHARED_STUBS = 512, SIGNALS = 65, STUBS = SHARED_STUBS + SIGNALS, STUB_BYTES = 16 };
 
 typedef void (*handler_function)(int signal, siginfo_t *info, void *context);
 
-/* Entry i: the handler that stub i calls, 0: free.  Atomic, set once by compare-and-swap; the
- * release of the winner pairs with the acquire in stub_of.  The handler itself
- * comes after a system call that the stub was given to. */
+/* Entry i: the handler that stub i calls, 0: free.  Atomic, set once by compare-and-swap;
+ * entries from SHARED_STUBS on, one for each signal, by store.  Releases pair with the
+ * acquire of the handler's caller, which comes after the system call that got the stub. */
 static uintptr_t handlers[STUBS];
 
 TLS_INITIAL_EXEC uint32_t wrap_handlers_run;
@@ -44,7 +46,7 @@ __asm__(".pushsection .text\n"
         ".balign 16\n"
         "gcalloc_signal_stubs:\n"
         "    .set stub_index, 0\n"
-        "    .rept 512\n"
+        "    .rept 577\n"
         "    .balign 16\n"
         "    movl $stub_index, %ecx\n"
         "    jmp gcalloc_signal_handle\n"
@@ -54,7 +56,7 @@ __asm__(".pushsection .text\n"
         ".size gcalloc_signal_stubs, . - gcalloc_signal_stubs\n"
         ".popsection\n");
 extern const char gcalloc_signal_stubs[STUBS * STUB_BYTES];
-_Static_assert(STUBS == 512 && STUB_BYTES == 16, "as in the assembly above");
+_Static_assert(STUBS == 577 && STUB_BYTES == 16, "as in the assembly above");
 
 /* Index of the stub at that address; STUBS when it is none. */
 static size_t stub_index(uintptr_t address)
@@ -71,27 +73,41 @@ static bool is_function(uintptr_t handler)
 }
 
 /* What to give to the kernel for a handler. */
-static uintptr_t stub_of(uintptr_t handler)
+static uintptr_t stub_of(int signal, uintptr_t handler)
 {
+    size_t i;
+
     if (!is_function(handler) || stub_index(handler) != STUBS)
         return handler;
-    for (size_t i = 0; i < STUBS; i++) {
+    for (i = 0; i < SHARED_STUBS; i++) {
         uintptr_t present = load_acquire(&handlers[i]);
 
         if (present == 0 && cas_acq_rel(&handlers[i], &present, handler))
             present = handler;
         if (present == handler)
-            return (uintptr_t)gcalloc_signal_stubs + i * STUB_BYTES;
+            break;
     }
-    return handler;
+    if (UNLIKELY(i == SHARED_STUBS)) {
+        if (signal < 0 || signal >= SIGNALS)
+            return handler;             /* for the kernel to refuse */
+        i += (size_t)signal;
+        store_release(&handlers[i], handler);
+    }
+    return (uintptr_t)gcalloc_signal_stubs + i * STUB_BYTES;
 }
 
-/* What to show to the program for an address the kernel has. */
-static uintptr_t handler_of(uintptr_t address)
+/* The handler of the signal's own stub.  To be asked for before stub_of changes it. */
+static uintptr_t own_handler(int signal)
+{
+    return signal < 0 || signal >= SIGNALS ? 0 : load_acquire(&handlers[SHARED_STUBS + signal]);
+}
+
+/* What to show to the program for an address the kernel had before the change. */
+static uintptr_t handler_of(uintptr_t address, uintptr_t own)
 {
     size_t i = stub_index(address);
 
-    return i == STUBS ? address : load_acquire(&handlers[i]);
+    return i == STUBS ? address : i >= SHARED_STUBS ? own : load_acquire(&handlers[i]);
 }
 
 /* The interrupted task is the thread that thread_self names, and not one that shares its
@@ -131,17 +147,18 @@ typedef int (*sigaction_function)(int, const struct sigaction *, struct sigactio
 static int install(sigaction_function real, int signal, const struct sigaction *action,
                    struct sigaction *old)
 {
+    uintptr_t own = own_handler(signal);
     struct sigaction ours;
 
     if (action != NULL) {
         ours = *action;
-        ours.sa_handler = (sighandler_t)stub_of((uintptr_t)action->sa_handler);
+        ours.sa_handler = (sighandler_t)stub_of(signal, (uintptr_t)action->sa_handler);
         action = &ours;
     }
     int result = real(signal, action, old);
 
     if (result == 0 && old != NULL)
-        old->sa_handler = (sighandler_t)handler_of((uintptr_t)old->sa_handler);
+        old->sa_handler = (sighandler_t)handler_of((uintptr_t)old->sa_handler, own);
     return result;
 }
 
@@ -175,9 +192,10 @@ sighandler_t __sysv_signal(int number, sighandler_t handler);
     {                                                                           \
         static void *cache;                                                     \
         sighandler_t (*real)(int, sighandler_t) = wrap_next(&cache, #name);     \
+        uintptr_t own = own_handler(number);                                    \
                                                                                 \
-        handler = real(number, (sighandler_t)stub_of((uintptr_t)handler));      \
-        return (sighandler_t)handler_of((uintptr_t)handler);                    \
+        handler = real(number, (sighandler_t)stub_of(number, (uintptr_t)handler)); \
+        return (sighandler_t)handler_of((uintptr_t)handler, own);               \
     }
 
 SIGNAL_SETTER(signal)

@@ -32,6 +32,8 @@ enum {
     REAP_CACHES = 4,            /* caches given back per call: tens of us each */
     GATE_SPINS = 50,
     GATE_SLEEP_NS = 50000,
+    GATE_SLICE_NS = 10000000,
+    GATE_PATIENCE_NS = 500000000,
 };
 
 struct thread thread_none;
@@ -316,18 +318,28 @@ bool thread_announce_main(void)
 
 /* ------------------------------------------------------------------- the runtime */
 
-/* The gate is closed: steps out, waits, steps in again. */
+/* The gate is closed: steps out, waits, steps in again.
+ *
+ * Not for ever: with the gate closed, fork waits for libc's list of stdio files; another thread may
+ * hold that list and wait for a file that the thread at the gate has locked.  No
+ * fork holds the gate for long but in that knot, so whoever has waited
+ * GATE_PATIENCE_NS walks through and unties it.  A child cut at that very moment gets the
+ * heap as it is, as in a fork from a signal handler inside malloc. */
 static COLD void wait_at_gate(struct thread *thread)
 {
+    uint64_t waited = 0;
+
     do {
         store_seq_cst(&thread->in_runtime, 0);
         if (load_relaxed(&thread->stop_pending) != 0)
             world_park_self(thread);
         uint32_t closed = load_seq_cst(&gate.closed);
-        if (closed != 0)
-            park_wait(&gate.closed, closed, PARK_FOREVER);
+        if (closed != 0) {
+            park_wait(&gate.closed, closed, GATE_SLICE_NS);
+            waited += GATE_SLICE_NS;
+        }
         store_seq_cst(&thread->in_runtime, 1);
-    } while (load_seq_cst(&gate.closed) != 0);
+    } while (load_seq_cst(&gate.closed) != 0 && waited < GATE_PATIENCE_NS);
 }
 
 struct thread *runtime_enter(void)

@@ -1,7 +1,7 @@
 /* api_test.h -- what the tests of the public behaviour share
  *
- * PURPOSE  cmocka's prologue; and ways to lose a pointer for good, so that a conservative
- *          collector finds no copy of it in a dead stack frame or register.
+ * PURPOSE  cmocka's prologue; looks at blocks; and ways to lose a pointer for good, so that a
+ *          conservative collector finds no copy of it in a dead stack frame or register.
  */
 #ifndef GCALLOC_TESTS_API_TEST_H
 #define GCALLOC_TESTS_API_TEST_H
@@ -13,10 +13,43 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <malloc.h>
+#include <string.h>
 
 #include "gcalloc.h"
 
 #define NOINLINE __attribute__((noinline))
+
+/* Hides a size from the compiler, which warns of impossible ones. */
+static inline size_t opaque(size_t value)
+{
+    __asm__("" : "+r"(value));
+    return value;
+}
+
+static inline bool aligned_to(const void *block, size_t alignment)
+{
+    return ((uintptr_t)block & (alignment - 1)) == 0;
+}
+
+static inline bool all_bytes(const unsigned char *block, size_t bytes, unsigned char value)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (block[i] != value)
+            return false;
+    return true;
+}
+
+/* Every usable byte may be written and keeps its value. */
+static inline void assert_usable(void *block, size_t bytes)
+{
+    assert_non_null(block);
+    size_t usable = malloc_usable_size(block);
+
+    assert_true(usable >= bytes);
+    memset(block, 0x5a, usable);
+    assert_true(all_bytes(block, usable, 0x5a));
+}
 
 /* An address that the collector does not recognise: it undoes tags in the high and low
  * bits, but not a complement. */

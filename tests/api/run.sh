@@ -49,7 +49,7 @@ versions() {
 }
 say "symbol versions" versions
 
-for test in malloc gcalloc memstats; do
+for test in malloc heap gcalloc memstats; do
     # shellcheck disable=SC2086
     say "compile $test" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude \
         tests/api/test_$test.c -o "$OUT/test_$test" $LIBRARY -lcmocka -lpthread -ldl
@@ -90,7 +90,8 @@ say "archive -static" archive static -static
 
 # What is printed, by a program with one forced cycle.
 number='[0-9]+' ms='[0-9]+(\.[0-9]+)?'
-line="gc $number @$number\.[0-9]{3}s $number%: $ms\+$ms\+$ms ms clock, $ms\+$ms/$ms/$ms\+$ms ms cpu,"
+line="gc $number @$number\.[0-9]{3}s $number%: $ms\+$ms\+$ms ms clock,"
+line="$line $ms\+$ms/$ms/$ms\+$ms ms cpu,"
 line="$line $number->$number->$number MB, $number MB goal, $number MB stacks, $number MB globals,"
 line="$line $number P( \(forced\))?"
 trace_line() {

@@ -207,7 +207,7 @@ static void test_collect_frees_the_unreachable(void **state)
 static NOINLINE void lose_large_objects(void)
 {
     for (int i = 0; i < MANY; i++)
-        lost[i] = hide(gc_alloc(40000));
+        lost[i] = hide(gc_alloc(140000));
 }
 
 static void test_collect_frees_large_objects(void **state)

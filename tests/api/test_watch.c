@@ -149,7 +149,7 @@ static void test_recount(void **state)
     }
     assert_recount("after all was freed");
     for (int i = 0; i < 2000; i++)
-        assert_non_null(gc_alloc((size_t)i * 23 % 40000));
+        assert_non_null(gc_alloc((size_t)i * 231 % 300000));
     assert_recount("after gc_alloc");
     assert_true(gc_collect());
     assert_recount("after a cycle");

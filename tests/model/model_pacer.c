@@ -61,12 +61,17 @@ static void collect(struct program *p)
     pacer_update(&p->pacer, &p->knobs, &input);
 }
 
+static bool goal_reached(const struct program *p)
+{
+    return heap(p) >= p->pacer.goal || p->gc_live + p->gc_garbage >= p->pacer.gc_goal;
+}
+
 /* One step of allocation was made. */
 static void step(struct program *p)
 {
     p->allocated += STEP;
     p->peak = heap(p) > p->peak ? heap(p) : p->peak;
-    for (int i = 0; heap(p) >= p->pacer.goal || p->gc_live + p->gc_garbage >= p->pacer.gc_goal; i++) {
+    for (int i = 0; goal_reached(p); i++) {
         assert_true(i < 3);             /* a cycle must make room, two at the latest */
         collect(p);
     }
@@ -106,7 +111,7 @@ static void gc_churn(struct program *p, uint64_t bytes)
     }
 }
 
-/* --- a program that frees must not pay ------------------------------------------------ */
+/* --- a program that frees must not pay ------------------------------------- */
 
 static void test_small_programs_never_collect(void **state)
 {
@@ -146,7 +151,7 @@ static void test_spikes_without_garbage(void **state)
     assert_true(p.cycles <= 12);
 }
 
-/* --- a program that leaks is bounded ----------------------------------------------------- */
+/* --- a program that leaks is bounded --------------------------------------- */
 
 static void test_leak_only(void **state)
 {
@@ -185,7 +190,8 @@ static void test_partial_leak(void **state)
     assert_true(p.marked <= 3 * p.allocated);
 }
 
-/* A leak that begins after a long clean life is seen at the stretched distance, then at the normal one. */
+/* A leak that begins after a long clean life is seen at the stretched distance, then at the
+ * normal one. */
 static void test_late_leak(void **state)
 {
     struct program p = start(true, 100);
@@ -247,7 +253,7 @@ static void test_heap_min_is_respected(void **state)
     }
 }
 
-/* --- gc_alloc memory, as Go -------------------------------------------------------------------- */
+/* --- gc_alloc memory, as Go ------------------------------------------------ */
 
 static void test_gc_goal_is_gos(void **state)
 {
@@ -300,7 +306,7 @@ static void test_gc_garbage_does_not_fill_mallocs_room(void **state)
     assert_true(p.peak <= 40 * MIB + 21 * MIB);
 }
 
-/* --- the memory limit ----------------------------------------------------------------------------- */
+/* --- the memory limit ------------------------------------------------------ */
 
 static void test_limit_is_kept_when_it_can_be(void **state)
 {

@@ -18,6 +18,7 @@ export HERE SRC OUT IN
 # shellcheck disable=SC1090
 . "$HERE/cases/$name.sh"
 
+STRESS=${PRELOAD_STRESS:-$STRESS}
 unset LD_PRELOAD GCALLOC_DEBUG GCALLOC_MODE GCALLOC_GOGC GCALLOC_GOMEMLIMIT GCALLOC_HEAPMIN
 unset MAKEFLAGS MFLAGS MAKELEVEL
 export LC_ALL=C TZ=UTC HOME=$OUT/home PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -142,7 +143,7 @@ judge_cycles() {
     fi
 }
 
-seconds= times=
+seconds='' times=''
 set +e
 (set -e; prepare) >"$OUT/prepare.log" 2>&1
 prepared=$?

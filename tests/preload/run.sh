@@ -9,6 +9,7 @@
 #   PRELOAD_JOBS=N    cases at a time (default: 2, or 1 on one core)
 #   PRELOAD_MODES=".." run only these of: preload stress manual (plain always runs)
 #   PRELOAD_SLOWER=N  multiplies every time limit, for slow machines (default 1)
+#   PRELOAD_STRESS=N  KiB between collections in every stress run, instead of what the cases say
 #   PRELOAD_KEEP=1    keep the outputs also when everything passes
 # OUTPUT: a line per case with the seconds of each run and the collections that the stress run did;
 #   at the end `N passed, N failed, N skipped`. Exit status 1 if anything failed.
@@ -42,7 +43,7 @@ lib=$(realpath "${lib:-$here/../../build/libgcalloc.so}")
 check_library
 
 if [ $# -gt 0 ]; then
-    cases=$(printf '%s\n' "$@")
+    cases=$(printf '%s\n' "$@" | sort -u)
 else
     cases=$(list_cases)
 fi

@@ -69,10 +69,12 @@ bool roots_visit(root_visitor visit, void *context, const char **why)
 
 struct roots_stats roots_stats_last(void)
 {
-    return (struct roots_stats){ .stack_bytes = sizeof fake_stack, .data_bytes = sizeof fake_roots };
+    return (struct roots_stats){
+        .stack_bytes = sizeof fake_stack, .data_bytes = sizeof fake_roots,
+    };
 }
 
-/* --- allocation as alloc/ does it ------------------------------------------------ */
+/* --- allocation as alloc/ does it ------------------------------------------ */
 
 static inline void fake_init(void)
 {
@@ -142,7 +144,7 @@ static inline void fake_flush_all(void)
             mcache_flush(&fake_threads[i].cache, c, UINT32_MAX);
 }
 
-/* --- looking ------------------------------------------------------------------------- */
+/* --- looking --------------------------------------------------------------- */
 
 static inline bool is_object(const void *address)
 {

@@ -31,11 +31,13 @@ static uintptr_t word_of(const void *object)
     return (uintptr_t)object;
 }
 
-/* --- the conservative test ----------------------------------------------------------- */
+/* --- the conservative test ------------------------------------------------- */
 
 static void test_words_that_name_an_object(void **state)
 {
-    static const uint64_t tags[] = { 0, 0xffff000000000000, 0x7ff8000000000000, 0x0001000000000000 };
+    static const uint64_t tags[] = {
+        0, 0xffff000000000000, 0x7ff8000000000000, 0x0001000000000000,
+    };
     char *object = fake_alloc(KIND_GC, 48);
 
     (void)state;
@@ -51,7 +53,8 @@ static void test_words_that_name_an_object(void **state)
     assert_null(object_of_word(arena.base + arena.bytes).span);
 }
 
-/* Every byte offset of a span of each class: the reciprocal must be exact, and the tail names nothing. */
+/* Every byte offset of a span of each class: the reciprocal must be exact, and the tail
+ * names nothing. */
 static void test_every_offset_of_every_class(void **state)
 {
     (void)state;
@@ -115,7 +118,7 @@ static void test_one_past_the_end_in_stacks_only(void **state)
     sweep_all();
 }
 
-/* --- graphs against an oracle ------------------------------------------------------------ */
+/* --- graphs against an oracle ---------------------------------------------- */
 
 enum { NODES = 20000, EDGES = 4 };
 
@@ -149,7 +152,9 @@ static void make_graph(void)
     for (uint32_t i = 0; i < NODES; i++) {
         size_t bytes = max_size(random_size(), EDGES * 8);
         enum kind kind = (enum kind)random_below(KINDS);
-        nodes[i] = (struct node){ .object = fake_alloc(kind, bytes), .words = bytes / 8, .kind = kind };
+        nodes[i] = (struct node){
+            .object = fake_alloc(kind, bytes), .words = bytes / 8, .kind = kind,
+        };
     }
     for (uint32_t i = 0; i < NODES; i++) {
         for (uint32_t e = 0; e < EDGES; e++) {
@@ -262,7 +267,8 @@ static void test_manual_mode_keeps_malloc_blocks(void **state)
     teardown(state);
 }
 
-/* A list, for depth, and a wide array, in few blocks: the worklist overflows, and nothing is missed. */
+/* A wide array, and lists below it, with a single block of worklist: it overflows, and nothing
+ * is missed. */
 static void test_overflow_is_caught(void **state)
 {
     enum { WIDTH = 60000, DEPTH = 3 };
@@ -337,7 +343,7 @@ static void test_noscan_hides_what_it_holds(void **state)
     assert_false(is_object(object));
 }
 
-/* --- the two-cycle rule --------------------------------------------------------------------- */
+/* --- the two-cycle rule ---------------------------------------------------- */
 
 static void test_malloc_dies_in_the_second_cycle(void **state)
 {
@@ -412,7 +418,7 @@ static void test_freed_while_condemned(void **state)
     assert_true(span_check(object.span));
 }
 
-/* --- magazines -------------------------------------------------------------------------------- */
+/* --- magazines ------------------------------------------------------------- */
 
 static void test_cached_slots_stay_and_hold_nothing(void **state)
 {
@@ -460,7 +466,7 @@ static void test_one_past_the_fill(void **state)
     assert_false(is_object(block));
 }
 
-/* --- cycles that fail, and reports --------------------------------------------------------------- */
+/* --- cycles that fail, and reports ----------------------------------------- */
 
 static uint64_t count_marks(void)
 {

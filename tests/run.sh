@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Everything CI runs: `make test`.  tests/run.sh [part ...] runs some of the parts only:
+#     build lint unit api death stress preload
+# Installs what only the tests need.  The last line counts: N passed, N failed, N skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CC=${CC:-gcc} CXX=${CXX:-g++}
+parts=${*:-build lint unit api death stress preload}
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+# check NAME SECONDS COMMAND... -- its output is shown only when it fails
+check() {
+    local name=$1 limit=$2 status=0
+    shift 2
+    timeout "$limit" "$@" > "$log/out" 2>&1 || status=$?
+    grep '^SKIP' "$log/out" || true
+    if [ "$status" -eq 0 ]; then
+        printf 'ok   %s\n' "$name"
+        passed=$((passed + 1))
+    else
+        printf 'FAIL %s (status %d)\n' "$name" "$status"
+        tail -n 40 "$log/out" | sed 's/^/     /'
+        failed=$((failed + 1))
+    fi
+}
+
+# suite NAME SECONDS COMMAND... -- a script with checks of its own, whose lines begin ok, FAIL or SKIP
+# (PASS for ok), or that ends with a counting line
+suite() {
+    local name=$1 limit=$2 status=0
+    shift 2
+    printf -- '-- %s\n' "$name"
+    timeout "$limit" "$@" 2>&1 | tee "$log/suite" || status=$?
+    local p f s
+    p=$(grep -cE '^(ok|PASS) ' "$log/suite" || true)
+    f=$(grep -cE '^FAIL ' "$log/suite" || true)
+    s=$(grep -cE '^SKIP ' "$log/suite" || true)
+    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+        printf 'FAIL %s (status %d)\n' "$name" "$status"
+        f=1
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# What a unit test is linked with: its own floor and those below, less what it pretends.
+unit_sources() {
+    local base="src/base/*.c" os="src/os/*.c" gc="src/gc/*.c" world="src/world/*.c" heap
+    heap=$(ls src/heap/*.c | grep -v mksizeclasses)
+    case $1 in
+    test_proc | test_options) echo $base $os ;;
+    test_roots*) echo $base $os src/heap/arena.c src/world/roots*.c ;;
+    test_heap | test_pages) echo $base $os $heap ;;
+    test_thread | test_stop*) echo $base $os $heap $world ;;
+    test_mark* | test_sweep* | test_worklist) echo $base $os $heap $gc ;;
+    model_pacer) echo src/gc/pacer.c ;;
+    *) echo "unknown unit test $1" >&2; return 1 ;;
+    esac
+}
+
+unit() {
+    local flags="-std=gnu17 -O1 -g -fno-stack-protector -ftls-model=initial-exec -fno-builtin-malloc
+        -DGCALLOC_DEBUG_CHECKS -Wall -Wextra -Isrc -Iinclude -Itests/unit"
+    local test name
+    mkdir -p build/tests
+    for test in tests/unit/test_*.c tests/model/model_*.c; do
+        name=$(basename "$test" .c)
+        # shellcheck disable=SC2046,SC2086
+        check "compile $name" 120 "$CC" $flags -o "build/tests/$name" "$test" \
+            $(unit_sources "$name") -lcmocka -lpthread
+        check "$name" 180 "build/tests/$name"
+    done
+}
+
+# stress NAME SECONDS [ENVIRONMENT...] -- a program of tests/stress, linked with the archive
+stress_one() {
+    local name=$1 limit=$2
+    shift 2
+    check "stress $name ${*:-}" "$limit" env "$@" "build/tests/$name"
+}
+
+stress() {
+    local test name
+    mkdir -p build/tests
+    for test in tests/stress/*.c; do
+        name=$(basename "$test" .c)
+        check "compile $name" 60 "$CC" -std=gnu17 -O1 -g -fno-builtin -Wall -Wextra -Iinclude -Isrc \
+            -o "build/tests/$name" "$test" build/libgcalloc.a -lpthread -ldl -lm
+    done
+    stress_one singlestep 120
+    stress_one threads 120
+    stress_one threads 120 GCALLOC_DEBUG=gcstress=64
+    stress_one threads 120 GCALLOC_DEBUG=gcstress=64,noworkers=1
+    stress_one threads 120 GCALLOC_DEBUG=gcstress=64,nopagemapscan=1
+    stress_one threads 120 GCALLOC_DEBUG=hardened=1,gcstress=256
+    stress_one threads 120 GCALLOC_DEBUG=failvm=3,gcstress=256
+    stress_one forks 120
+    stress_one forks 120 GCALLOC_DEBUG=gcstress=64
+    stress_one forks 120 GCALLOC_DEBUG=gcstress=64,noworkers=1
+    stress_one hidden 120
+    stress_one threads_api 120
+    stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024
+    stress_one eintr 120
+    stress_one eintr 120 GCALLOC_DEBUG=gcstress=16
+}
+
+for part in $parts; do
+    case $part in
+    build)
+        tests/install.sh
+        check "make" 300 make -j2 all
+        check "make MODE=debug" 300 make -j2 MODE=debug all
+        if command -v clang > /dev/null; then
+            check "make with clang" 300 make -j2 CC=clang MODE=clang all
+        else
+            printf 'SKIP make with clang: clang is not installed\n'
+            skipped=$((skipped + 1))
+        fi
+        ;;
+    lint) check lint 120 tests/tools/lint.sh ;;
+    unit) unit ;;
+    api) suite api 300 tests/api/run.sh ;;
+    death) suite death 120 tests/death/run.sh ;;
+    stress) stress ;;
+    preload) suite preload 900 tests/preload/run.sh ;;
+    *) printf 'unknown part %s\n' "$part"; exit 2 ;;
+    esac
+done
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" -eq 0 ]
