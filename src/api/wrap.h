@@ -85,6 +85,10 @@ INLINE struct thread *blocked_thread(uintptr_t here)
 INLINE void blocked_enter(struct blocked *blocked)
 {
     blocked->thread = blocked_thread((uintptr_t)blocked);
+    /* A handler that interrupted one of our slow paths: nobody may take the thread for parked
+     * while its structures are in the middle of something.  The stop waits. */
+    if (UNLIKELY(blocked->thread != NULL && blocked->thread->in_runtime != 0))
+        blocked->thread = NULL;
     blocked->handlers = wrap_handlers_run;
     blocked->sweeps = load_relaxed(&sweep_generation);
     if (LIKELY(blocked->thread != NULL))

@@ -122,11 +122,14 @@ static void fork_from_handler(void)
         }
         _exit(STATUS);
     }
-    for (unsigned i = 0; handler_forks < 30; i++) {
-        free(blocks[i % 100]);
-        blocks[i % 100] = malloc(i * 31 % 100000);
+    for (unsigned i = 0; waitpid(pid, NULL, WNOHANG) == 0; i++) {
+        for (int k = 0; k < 100; k++) {
+            free(blocks[k]);
+            blocks[k] = malloc(i * 31 % 100000);
+        }
     }
-    reap(pid, STATUS);
+    if (handler_forks == 0)
+        exit(2);
     signal(SIGUSR1, SIG_IGN);
 }
 

@@ -297,11 +297,12 @@ static void set_again(int number)
         gc_collect();
 }
 
+/* Signals that come while the handler runs are merged: more than 50 may have to be sent. */
 static void *send_some(void *target)
 {
     pthread_t thread = *(pthread_t *)target;
 
-    for (int i = 0; i < 50; i++) {
+    while (hits_b < 50) {
         poll(NULL, 0, 2);
         pthread_kill(thread, SIGUSR1);
     }
@@ -319,7 +320,8 @@ static void set_in_handler(void)
     while (hits_b < 50)
         interrupted += poll(NULL, 0, 1000) == -1 && errno == EINTR;
     pthread_join(sender, NULL);
-    EXPECT(hits_b == 50 && interrupted > 0);
+    set(SIGUSR1, on_a, 0, NULL);
+    EXPECT(hits_b >= 50 && interrupted > 0);
     printf("ok set_in_handler\n");
 }
 

@@ -471,6 +471,6 @@ int main(int argc, char **argv)
     every_key();
     short_threads(threads);
     if (gc_collect == NULL)
-        printf("SKIP collections: no gc_collect here, so this was the baseline without the library\n");
+        printf("SKIP collections: no gc_collect here: the baseline without the library\n");
     return failures != 0;
 }
