@@ -111,6 +111,12 @@ static void fork_from_handler(void)
     struct sigaction action = { .sa_handler = on_alarm };
     void *blocks[100] = { NULL };
 
+    sigset_t blocked;
+
+    /* Not inside this fork: libc's own list of fork handlers is locked then. */
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
     sigaction(SIGUSR1, &action, NULL);
     pid_t pid = fork();
 
@@ -122,6 +128,7 @@ static void fork_from_handler(void)
         }
         _exit(STATUS);
     }
+    sigprocmask(SIG_UNBLOCK, &blocked, NULL);
     for (unsigned i = 0; waitpid(pid, NULL, WNOHANG) == 0; i++) {
         for (int k = 0; k < 100; k++) {
             free(blocks[k]);
