@@ -126,8 +126,8 @@ root_prefix() {
 }
 
 has_cmocka() {
-    printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n%s' \
-        '#include <cmocka.h>' | ${CC:-cc} -E -x c - >/dev/null 2>&1
+    printf '#include <%s>\n' stdarg.h stddef.h stdint.h setjmp.h cmocka.h |
+        ${CC:-cc} -E -x c - >/dev/null 2>&1
 }
 
 # finish -- the verdict, from what is there now

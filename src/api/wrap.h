@@ -32,7 +32,6 @@
 
 #include "base/atomics.h"
 #include "base/sys.h"
-#include "gc/sweep.h"
 #include "world/thread.h"
 
 /* The next function of that name after ours, remembered in *cache.  Looked up at the first
@@ -55,7 +54,7 @@ INLINE void *wrap_next(void **cache, const char *name)
 struct blocked {
     struct thread *thread;          /* NULL: the call is made unparked */
     uint32_t handlers;              /* wrap_handlers_run at the beginning */
-    uint32_t sweeps;                /* sweep_generation at the beginning */
+    uint32_t stops;                 /* thread->stop_signals at the beginning */
     struct spilled_registers save;
 };
 
@@ -90,9 +89,10 @@ INLINE void blocked_enter(struct blocked *blocked)
     if (UNLIKELY(blocked->thread != NULL && blocked->thread->in_runtime != 0))
         blocked->thread = NULL;
     blocked->handlers = wrap_handlers_run;
-    blocked->sweeps = load_relaxed(&sweep_generation);
-    if (LIKELY(blocked->thread != NULL))
+    if (LIKELY(blocked->thread != NULL)) {
+        blocked->stops = *(volatile uint32_t *)&blocked->thread->stop_signals;
         thread_park(blocked->thread, &blocked->save);
+    }
 }
 
 INLINE void blocked_leave(struct blocked *blocked)
@@ -102,13 +102,14 @@ INLINE void blocked_leave(struct blocked *blocked)
 }
 
 /* The call was cut short, if it was, by our stop signal and by nothing else.  That happens when
- * the stopper saw the thread running just before it parked, rarely.  A stop was
- * completed meanwhile (so there was a signal), and no handler of the program ran, which
- * would make the interruption the program's own. */
+ * the stopper saw the thread running just before it parked, rarely.  The signal was
+ * answered meanwhile, and no handler of the program ran, which would make the
+ * interruption the program's own. */
 INLINE bool blocked_cut_short(const struct blocked *blocked)
 {
-    return blocked->sweeps != load_relaxed(&sweep_generation) &&
-           blocked->handlers == wrap_handlers_run && blocked->thread != NULL;
+    return blocked->thread != NULL &&
+           blocked->stops != *(volatile uint32_t *)&blocked->thread->stop_signals &&
+           blocked->handlers == wrap_handlers_run;
 }
 
 /* Ends the region.  True: failed with EINTR because of us, make the call again. */

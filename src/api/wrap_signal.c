@@ -204,3 +204,18 @@ SIGNAL_SETTER(ssignal)
 SIGNAL_SETTER(sysv_signal)
 SIGNAL_SETTER(__sysv_signal)
 SIGNAL_SETTER(sigset)
+
+/* Only the kernel knows the alternate stack, which may be a malloc block that nothing else
+ * points to.  vfork's child sets its own, not its parent's. */
+EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+{
+    static void *cache;
+    int result = WRAP_REAL(cache, sigaltstack)(stack, old);
+    struct thread *thread;
+
+    if (result == 0 && stack != NULL && (thread = thread_attach()) != NULL &&
+        !wrap_is_stranger(thread))
+        store_relaxed(&thread->alternate_stack,
+                      (stack->ss_flags & SS_DISABLE) != 0 ? 0 : (uintptr_t)stack->ss_sp);
+    return result;
+}

@@ -34,6 +34,8 @@ struct mapping_table {
     size_t capacity;
     size_t count;           /* more than capacity: there was no room for so many */
     uintptr_t skip_low, skip_high;  /* left out, also where it is only part of a mapping */
+    uintptr_t watch_low, watch_high;    /* in: a part of what is left out ... */
+    bool watched_unreadable;        /* out: ... in which something is not readable */
 };
 
 /* Scratch for the calls below: one line of /proc/self/maps can take 17 KiB (a path of 4 KiB, every

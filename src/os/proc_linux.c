@@ -95,6 +95,8 @@ static void add_mapping(struct mapping_table *table, const struct mapping *m)
         add_row(table, m, m->low, m->high);
         return;
     }
+    if (!m->readable && m->low < table->watch_high && m->high > table->watch_low)
+        table->watched_unreadable = true;
     add_row(table, m, m->low, skip_low);
     add_row(table, m, skip_high, m->high);
 }
@@ -106,6 +108,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
     bool sane = true;
 
     table->count = 0;
+    table->watched_unreadable = false;
     if (!lines_open(&lines, "/proc/thread-self/maps", scratch, PROC_SCRATCH_BYTES))
         return false;
     while (sane && (line = lines_next(&lines)) != NULL) {

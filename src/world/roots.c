@@ -81,6 +81,7 @@ static bool read_mappings(struct roots_scan *scan)
     scan->mappings = (struct mapping_table){
         .rows = buffers.mappings, .capacity = buffers.mapping_capacity,
         .skip_low = arena.start, .skip_high = arena.end,
+        .watch_low = arena.base, .watch_high = arena.base + load_relaxed(&arena.bytes),
     };
     if (!proc_read_mappings(&scan->mappings, scan->scratch)) {
         scan->why = "/proc/self/maps cannot be read";
@@ -89,6 +90,11 @@ static bool read_mappings(struct roots_scan *scan)
     if (scan->mappings.count > scan->mappings.capacity) {
         buffers.mappings_wanted = scan->mappings.count * 2;
         scan->why = "more mappings than there was room for";
+        return false;
+    }
+    /* mprotect on a malloc'ed block: the marker would die reading it. */
+    if (scan->mappings.watched_unreadable) {
+        scan->why = "the program made part of the heap unreadable";
         return false;
     }
     return true;

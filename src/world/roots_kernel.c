@@ -1,7 +1,9 @@
 /* roots_kernel.c -- words that only the kernel holds; see roots_scan.h
  *
  * epoll_event.data and sigevent.sigev_value are in no memory of the process
- * between the call that stored them and the one that delivers them.
+ * between the call that stored them and the one that delivers them.  So is the address
+ * of an alternate signal stack; a thread stopped by signal has it in its frame, for
+ * parked ones it was noted when it was set.
  */
 #include "world/roots_scan.h"
 
@@ -27,6 +29,13 @@ static void take_word(void *context, uintptr_t word)
     batch->words[batch->used++] = word;
 }
 
+static void take_alternate_stacks(struct word_batch *batch)
+{
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+        if (load_relaxed(&thread->tid) != 0 && load_relaxed(&thread->alternate_stack) != 0)
+            take_word(batch, load_relaxed(&thread->alternate_stack));
+}
+
 bool roots_visit_kernel(struct roots_scan *scan)
 {
     struct word_batch batch = { .scan = scan, .used = 0 };
@@ -36,6 +45,7 @@ bool roots_visit_kernel(struct roots_scan *scan)
     else if (!proc_visit_timers(scan->scratch, take_word, &batch))
         scan->why = "/proc/self/timers cannot be read";
     else {
+        take_alternate_stacks(&batch);
         flush(&batch);
         return true;
     }

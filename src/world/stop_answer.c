@@ -161,6 +161,8 @@ static void on_stop_signal(int signal, siginfo_t *info, void *raw)
                             thread == NULL ? 0 : thread->handled_rsp);
     if ((load_acquire(&protocol.generation) & 1) == 0)
         return;
+    if (thread != NULL)
+        thread->stop_signals++;
     if (thread != NULL && load_relaxed(&thread->in_runtime) != 0) {
         store_relaxed(&thread->stop_pending, 1);
         return;

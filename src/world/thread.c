@@ -106,6 +106,7 @@ static void reset_thread(struct thread *thread)
     thread->parked_sp = 0;
     thread->stack_low = 0;
     thread->stack_high = 0;
+    thread->alternate_stack = 0;
     thread->handled_rip = 0;
     thread->handled_rsp = 0;
     store_release(&thread->state, THREAD_RUNNING);

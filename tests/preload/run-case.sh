@@ -138,7 +138,8 @@ judge_cycles() {
         say "  stress: $n collections, at least $MIN_CYCLES expected"
         return 1
     elif [ "$abandoned" -gt $((n / 2 + 2)) ]; then
-        say "  stress: most collections were abandoned: $(grep -ahm 1 'cycle abandoned' "$OUT"/*.stress.raw)"
+        say "  stress: most collections were abandoned:"
+        say "    $(grep -ahm 1 'cycle abandoned' "$OUT"/*.stress.raw)"
         return 1
     fi
 }

@@ -3,7 +3,8 @@
 # USE: tests/preload/run.sh [LIB] [case...]
 #   LIB defaults to build/libgcalloc.so; cases are the names of cases/*.sh without the ending.
 #   Each case runs without the library, with it, with it while it collects every 256 KiB
-#   (GCALLOC_DEBUG=gcstress=256), and some with GCALLOC_MODE=manual. How a case is written: harness.sh.
+#   (GCALLOC_DEBUG=gcstress=256), and some with GCALLOC_MODE=manual.
+#   How a case is written: harness.sh.
 # ENVIRONMENT:
 #   PRELOAD_NO_GC=1   LIB is a malloc without a collector: do not demand collections
 #   PRELOAD_JOBS=N    cases at a time (default: 2, or 1 on one core)

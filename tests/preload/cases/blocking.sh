@@ -1,4 +1,5 @@
-# PURPOSE: blocking calls of threads neither return early nor fail with EINTR because others collect.
+# PURPOSE: blocking calls of threads neither return early nor fail with EINTR because others
+#   collect.
 NEEDS="gcc"
 
 prepare() { compile "$IN/blocking" blocking.c -pthread; }

@@ -13,7 +13,10 @@ prepare() {
     done
 }
 
-date_is() { export GIT_AUTHOR_DATE="2020-01-0$1T00:00:00Z" GIT_COMMITTER_DATE="2020-01-0$1T00:00:00Z"; }
+date_is() {
+    export GIT_AUTHOR_DATE="2020-01-0$1T00:00:00Z"
+    export GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
+}
 
 commit() {
     git add -A && git commit -q -m "$1" && git rev-parse HEAD
@@ -40,7 +43,8 @@ run() {
         sort | sha256sum
     git fsck --full --strict && git count-objects -v | grep -E '^(count|in-pack|packs|garbage)'
     # The near end shows what the far end writes to stderr.
-    untraced git clone -q --no-local . ../copy && git -C ../copy rev-parse HEAD && git -C ../copy status -s
+    untraced git clone -q --no-local . ../copy && git -C ../copy rev-parse HEAD &&
+        git -C ../copy status -s
     git archive HEAD d1 | sha256sum
     git rev-list --objects --all | sha256sum
     status git checkout -q no-such-branch

@@ -1,6 +1,6 @@
 # PURPOSE: nginx with two workers under ab, a reload by SIGHUP in the middle, an orderly end; every
 #   request must be answered, and the bodies must be right.
-NEEDS="nginx ab"
+NEEDS="nginx ab perl"
 MODES="preload stress manual"
 LIMIT=90
 STRESS=16
@@ -15,8 +15,8 @@ prepare() {
 
 # A free loopback port; ab has no unix sockets.
 free_port() {
-    plainly python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' \
-        2>/dev/null || echo $((20000 + RANDOM % 20000))
+    plainly perl -MIO::Socket::INET -e \
+        'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
 }
 
 fetch() { plainly perl "$SRC/fetch.pl" "$port" "$@"; }

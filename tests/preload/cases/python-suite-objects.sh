@@ -11,7 +11,8 @@ run() {
     export PYTHONMALLOC=malloc
     # Tests that run python again compare its stderr, so only the short second part is traced.
     untraced python3 "$SRC/suite.py" test_json test_dict test_list test_set test_tuple test_re \
-        test_struct test_array test_bytes test_deque test_heapq test_memoryview test_unicode test_gc \
-        test_itertools test_generators test_coroutines test_zlib test_hashlib 'test_pickle=*CPickler*'
+        test_struct test_array test_bytes test_deque test_heapq test_memoryview test_unicode \
+        test_gc test_itertools test_generators test_coroutines test_zlib test_hashlib \
+        'test_pickle=*CPickler*'
     python3 "$SRC/suite.py" test_list test_heapq
 }

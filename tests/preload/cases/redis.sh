@@ -48,7 +48,8 @@ run() {
     wait $!
     wait_until 30 background_save_done && cli lastsave | grep -c .
     cli info persistence | tr -d '\r' | grep -E '^rdb_last_bgsave_status'
-    cli eval 'local n = 0; for i = 1, 8000 do n = n + #redis.call("GET", "key:" .. i) end; return n' 0
+    cli eval 'local n = 0
+        for i = 1, 8000 do n = n + #redis.call("GET", "key:" .. i) end return n' 0
     seq -f 'DEL key:%g' 1 3 8000 | cli | sort | uniq -c
     cli get key:2
     cli hgetall hash:1000

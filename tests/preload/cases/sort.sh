@@ -6,7 +6,7 @@ WEIGHT=5
 
 prepare() {
     awk 'BEGIN { srand(7); for (i = 0; i < 600000; i++)
-        printf "%08d %s%d line of text to be sorted\n", rand() * 1e8, substr("abcdefgh", i % 8), i }' \
+        printf "%08d %s%d line of text\n", rand() * 1e8, substr("abcdefgh", i % 8), i }' \
         >"$IN/lines"
 }
 

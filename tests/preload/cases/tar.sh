@@ -3,14 +3,15 @@ NEEDS="tar gzip find"
 STRESS=64
 
 prepare() {
-    local i
+    local i dir
     mkdir -p "$IN/tree"
     for i in $(seq 400); do
-        mkdir -p "$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-extension-$((i % 7))"
-        seq "$i" $((i + 200)) >"$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-extension-$((i % 7))/file-with-a-name-$i"
+        dir=$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-extension-$((i % 7))
+        mkdir -p "$dir"
+        seq "$i" $((i + 200)) >"$dir/file-with-a-rather-long-name-too-$i"
     done
     ln -s d1 "$IN/tree/link"
-    ln "$IN"/tree/d1/*/file-with-a-name-1 "$IN/tree/hard"
+    ln "$IN"/tree/d1/*/file-with-a-rather-long-name-too-1 "$IN/tree/hard"
     find "$IN/tree" -exec touch -h -d 2020-02-02T02:02:02Z {} +
 }
 
@@ -19,8 +20,8 @@ run() {
     sha256sum <t.tar
     tar -tvf t.tar | sha256sum
     tar -xf t.tar && diff -r tree "$IN/tree" && echo "unpacked: same"
-    tar -C "$IN" --sort=name -czf t.tgz tree && mkdir z && tar -C z -xzf t.tgz && diff -r z/tree tree &&
-        echo "through gzip: same"
+    tar -C "$IN" --sort=name -czf t.tgz tree && mkdir z && tar -C z -xzf t.tgz &&
+        diff -r z/tree tree && echo "through gzip: same"
     tar -xf t.tar no/such/member
     echo "missing member: status $?"
 }

@@ -147,7 +147,8 @@ static void *waiter(void *arg)
         clock_gettime(CLOCK_MONOTONIC, &begin);
         rc = call->wait();
         clock_gettime(CLOCK_MONOTONIC, &end);
-        ms = (double)(end.tv_sec - begin.tv_sec) * 1e3 + (double)(end.tv_nsec - begin.tv_nsec) / 1e6;
+        ms = (double)(end.tv_sec - begin.tv_sec) * 1e3;
+        ms += (double)(end.tv_nsec - begin.tv_nsec) / 1e6;
         if (rc != 0)
             printf("%s: %s\n", call->name, strerrorname_np(errno));
         else if (ms < WAIT_MS - 1)

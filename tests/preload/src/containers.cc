@@ -11,6 +11,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <initializer_list>
 #include <future>
 #include <iostream>
 #include <list>
@@ -87,8 +88,8 @@ void containers()
     list.unique();
     for (int i = 0; i < 5000; i++)
         heap.pop();
-    std::cout << tree.size() << ' ' << table.size() << ' ' << list.front() << ' ' << deque.size() << ' '
-              << *set.rbegin() << ' ' << heap.top().second << ' ' << sum << '\n';
+    std::cout << tree.size() << ' ' << table.size() << ' ' << list.front() << ' '
+              << deque.size() << ' ' << *set.rbegin() << ' ' << heap.top().second << ' ' << sum << '\n';
     std::vector<std::unique_ptr<std::string>> owners;
     for (int i = 0; i < 30000; i++)
         owners.push_back(std::make_unique<std::string>(static_cast<std::size_t>(i % 200), 'o'));
@@ -127,7 +128,9 @@ void shared()
             head->back = r;
         r->value = std::vector<double>(static_cast<std::size_t>(i % 20), 1.5);
         r->other = std::string(100, static_cast<char>('a' + i % 26));
-        r->measure = [text = std::string(60, 'm'), i] { return text.size() + static_cast<std::size_t>(i); };
+        r->measure = [text = std::string(60, 'm'), i] {
+            return text.size() + static_cast<std::size_t>(i);
+        };
         watched.push_back(r);
         head = r;
     }
@@ -137,12 +140,14 @@ void shared()
     while (head)
         head = std::exchange(head->next, nullptr);
     std::cout << sum << ' '
-              << std::count_if(watched.begin(), watched.end(), [](auto &w) { return w.expired(); }) << '\n';
+              << std::count_if(watched.begin(), watched.end(),
+                     [](auto &w) { return w.expired(); }) << '\n';
 }
 
 struct Failure : std::runtime_error {
     std::vector<std::string> baggage;
-    explicit Failure(int n) : std::runtime_error("failure " + std::to_string(n)), baggage(20, std::string(50, 'b'))
+    explicit Failure(int n)
+        : std::runtime_error("failure " + std::to_string(n)), baggage(20, std::string(50, 'b'))
     {
     }
 };
@@ -213,7 +218,7 @@ void operators()
         good += p && aligned(p, alignment);
         std::memset(p, 1, size);
     };
-    for (std::size_t n : {std::size_t(0), std::size_t(1), std::size_t(24), std::size_t(1000), std::size_t(70000)}) {
+    for (std::size_t n : std::initializer_list<std::size_t>{0, 1, 24, 1000, 70000}) {
         void *p;
         check(p = ::operator new(n), 16, n), ::operator delete(p);
         check(p = ::operator new(n), 16, n), ::operator delete(p, n);
@@ -227,8 +232,10 @@ void operators()
             check(p = ::operator new(n, to), a, n), ::operator delete(p, n, to);
             check(p = ::operator new[](n, to), a, n), ::operator delete[](p, to);
             check(p = ::operator new[](n, to), a, n), ::operator delete[](p, n, to);
-            check(p = ::operator new(n, to, std::nothrow), a, n), ::operator delete(p, to, std::nothrow);
-            check(p = ::operator new[](n, to, std::nothrow), a, n), ::operator delete[](p, to, std::nothrow);
+            check(p = ::operator new(n, to, std::nothrow), a, n);
+            ::operator delete(p, to, std::nothrow);
+            check(p = ::operator new[](n, to, std::nothrow), a, n);
+            ::operator delete[](p, to, std::nothrow);
         }
     }
     std::vector<std::unique_ptr<Wide>> wide;

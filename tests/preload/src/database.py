@@ -24,7 +24,8 @@ with db:
                    ((i, i * 7919 % 10007, "s%d" % (i % 999), bytes(i % 300)) for i in range(20000)))
 db.execute("CREATE INDEX tk ON t (k)")
 print(db.execute("SELECT count(*), sum(length(b)), median(k) FROM t").fetchone())
-print(db.execute("SELECT digest(s), count(*) FROM t GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3").fetchall())
+print(db.execute("SELECT digest(s), count(*) FROM t GROUP BY 1 ORDER BY 2 DESC, 1"
+                 " LIMIT 3").fetchall())
 print(db.execute("SELECT DISTINCT s FROM t ORDER BY s COLLATE backwards LIMIT 4").fetchall())
 cursors = [db.execute("SELECT k, s FROM t WHERE k > ? ORDER BY k", (n * 100,)) for n in range(60)]
 print(sum(len(row[1]) for _ in range(50) for c in cursors if (row := c.fetchone())))

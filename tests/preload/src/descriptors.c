@@ -57,7 +57,7 @@ int main(int argc, char **argv)
         _exit(work_in_threads() == 3 * N ? 7 : 1);
     wait(&status);
     descriptor = open("/dev/null", O_RDONLY);
-    dprintf(first, "%d and %d of %d blocks, child status %d, first descriptor %d, next %d\n", before,
-        after, 3 * N, WEXITSTATUS(status), first, descriptor);
+    dprintf(first, "%d and %d of %d blocks, child status %d, first descriptor %d, next %d\n",
+        before, after, 3 * N, WEXITSTATUS(status), first, descriptor);
     return after == 3 * N ? 5 : 1;
 }

@@ -11,7 +11,9 @@ local s = table.concat(parts)
 print(#s, select(2, s:gsub("%x+;", string.upper)), s:sub(-12))
 
 local function producer(k)
-    return coroutine.wrap(function() for i = 1, k do coroutine.yield({ i, ("y"):rep(i % 30) }) end end)
+    return coroutine.wrap(function()
+        for i = 1, k do coroutine.yield({ i, ("y"):rep(i % 30) }) end
+    end)
 end
 local all = {}
 for i = 1, 300 do all[i] = producer(40) end

@@ -6,7 +6,8 @@ rng = random.Random(5)
 
 
 def record(i):
-    return {"id": i, "name": "n%d" % (i * 7919 % 10007), "tags": [rng.randint(0, 9) for _ in range(i % 8)],
+    return {"id": i, "name": "n%d" % (i * 7919 % 10007),
+            "tags": [rng.randint(0, 9) for _ in range(i % 8)],
             "sub": {"x": i / 7, "y": None, "z": "ü" * (i % 5)}}
 
 

@@ -1,5 +1,5 @@
-/* PURPOSE: system calls that a program with a single thread may rely on, after collections have run:
- * unshare of a user namespace (fails if there is a second thread), setuid (must hold for every
+/* PURPOSE: system calls that a program with a single thread may rely on after collections have
+ * run: unshare of a user namespace (fails if there is a second thread), setuid (must hold for every
  * task of the process), seccomp-like per-task state, mlockall, vfork, prctl names. */
 #define _GNU_SOURCE
 #include "blocks.h"

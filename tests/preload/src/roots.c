@@ -47,7 +47,8 @@ static timer_t timers[N];
 
 static void timer_put(unsigned i, struct block *b)
 {
-    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2, .sigev_value.sival_ptr = b};
+    struct sigevent e = {
+        .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2, .sigev_value.sival_ptr = b};
 
     timer_create(CLOCK_MONOTONIC, &e, &timers[i]);
 }
@@ -248,7 +249,8 @@ static void open_places(const char *plugin)
     plugin_data = dlsym(handle, "plugin_data");
     plugin_tls = (struct block **(*)(void))dlsym(handle, "plugin_tls");
     epoll_fd = epoll_create1(0);
-    mapping = mmap(NULL, N * sizeof *mapping, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mapping = mmap(NULL, N * sizeof *mapping, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     broken = sbrk(N * sizeof *broken);
     nested = malloc(N * sizeof *nested);
 }

@@ -79,7 +79,8 @@ while data := a.recv(65536):
 t.join()
 print(n)
 done = threading.Event()
-timers = [threading.Timer(0.01 * i, lambda: None) for i in range(5)] + [threading.Timer(0.06, done.set)]
+timers = [threading.Timer(0.01 * i, lambda: None) for i in range(5)]
+timers.append(threading.Timer(0.06, done.set))
 for t in timers:
     t.start()
 print(done.wait(20))
