@@ -1,6 +1,7 @@
 # PURPOSE: a program that closes all descriptors, works on with threads and forks, and must get the
 #   low descriptor numbers and leave nothing of ours in its own file.
 NEEDS="gcc"
+MIN_CYCLES=2 # only what runs before the descriptors are closed is traced
 STRESS=32
 MODES="preload stress manual"
 

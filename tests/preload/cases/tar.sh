@@ -6,7 +6,7 @@ prepare() {
     local i dir
     mkdir -p "$IN/tree"
     for i in $(seq 400); do
-        dir=$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-extension-$((i % 7))
+        dir=$IN/tree/d$((i % 20))/a-rather-long-directory-name-for-the-long-name-record-$((i % 7))
         mkdir -p "$dir"
         seq "$i" $((i + 200)) >"$dir/file-with-a-rather-long-name-too-$i"
     done

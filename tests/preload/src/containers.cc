@@ -89,7 +89,8 @@ void containers()
     for (int i = 0; i < 5000; i++)
         heap.pop();
     std::cout << tree.size() << ' ' << table.size() << ' ' << list.front() << ' '
-              << deque.size() << ' ' << *set.rbegin() << ' ' << heap.top().second << ' ' << sum << '\n';
+              << deque.size() << ' ' << *set.rbegin() << ' ' << heap.top().second << ' '
+              << sum << '\n';
     std::vector<std::unique_ptr<std::string>> owners;
     for (int i = 0; i < 30000; i++)
         owners.push_back(std::make_unique<std::string>(static_cast<std::size_t>(i % 200), 'o'));

@@ -1,0 +1,411 @@
+/* hidden.c -- where a program may keep its only pointer to a block
+ *
+ * PURPOSE  For each place: a block is made, its address put there and nowhere else, three
+ *          collections run, many blocks of the same size are made, and the block must be
+ *          as it was.  The first case keeps blocks nowhere: nearly all of them must be gone, or
+ *          the test could not fail (a stale word somewhere may keep one).
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <gcalloc.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { BYTES = 112, OTHERS = 20000, PATTERN = 0x6b };
+
+struct place {
+    const char *name;
+    void (*put)(uintptr_t block);
+    uintptr_t (*get)(void);
+};
+
+/* What is remembered beside the place itself is complemented. */
+static uintptr_t complement;
+static int failures;
+
+static uintptr_t nothing_get(void) { return ~complement; }
+
+static uintptr_t data_word = 1;
+static void data_put(uintptr_t block) { data_word = block; }
+static uintptr_t data_get(void) { return data_word; }
+
+static uintptr_t bss_word;
+static void bss_put(uintptr_t block) { bss_word = block; }
+static uintptr_t bss_get(void) { return bss_word; }
+
+static void interior_put(uintptr_t block) { bss_word = block + BYTES / 2; }
+static uintptr_t interior_get(void) { return bss_word - BYTES / 2; }
+
+static void low_tag_put(uintptr_t block) { bss_word = block | 7; }
+static uintptr_t low_tag_get(void) { return bss_word & ~(uintptr_t)7; }
+
+static void high_tag_put(uintptr_t block) { bss_word = block | (uintptr_t)0xfff9 << 48; }
+static uintptr_t high_tag_get(void) { return bss_word << 16 >> 16; }
+
+static __thread uintptr_t tls_word;
+static void tls_put(uintptr_t block) { tls_word = block; }
+static uintptr_t tls_get(void) { return tls_word; }
+
+static pthread_key_t keys[64];
+static void key_put(uintptr_t block) { pthread_setspecific(keys[3], (void *)block); }
+static uintptr_t key_get(void) { return (uintptr_t)pthread_getspecific(keys[3]); }
+static void high_key_put(uintptr_t block) { pthread_setspecific(keys[60], (void *)block); }
+static uintptr_t high_key_get(void) { return (uintptr_t)pthread_getspecific(keys[60]); }
+
+static uintptr_t *mapped;
+static void map_put(uintptr_t block, int flags, int fd)
+{
+    mapped = mmap(NULL, 8192, PROT_READ | PROT_WRITE, flags, fd, 0);
+    mapped[700] = block;
+}
+static uintptr_t map_get(void) { return mapped[700]; }
+static void private_put(uintptr_t block) { map_put(block, MAP_PRIVATE | MAP_ANONYMOUS, -1); }
+static void shared_put(uintptr_t block) { map_put(block, MAP_SHARED | MAP_ANONYMOUS, -1); }
+static void memfd_put(uintptr_t block)
+{
+    int fd = memfd_create("hidden", 0);
+    if (ftruncate(fd, 8192) != 0)
+        abort();
+    map_put(block, MAP_SHARED, fd);
+    close(fd);
+}
+static void unreadable_put(uintptr_t block)
+{
+    private_put(block);
+    mprotect(mapped, 8192, PROT_NONE);
+}
+static uintptr_t unreadable_get(void)
+{
+    mprotect(mapped, 8192, PROT_READ | PROT_WRITE);
+    return map_get();
+}
+
+static uintptr_t *broken;
+static void brk_put(uintptr_t block) { broken = sbrk(4096); broken[9] = block; }
+static uintptr_t brk_get(void) { return broken[9]; }
+
+static void chain_put(uintptr_t block)
+{
+    uintptr_t *holder = gc_alloc(64);
+    holder[5] = block;
+    bss_word = (uintptr_t)holder;
+}
+static uintptr_t chain_get(void) { return ((uintptr_t *)bss_word)[5]; }
+
+static void realloced_put(uintptr_t block)
+{
+    uintptr_t *holder = malloc(64);
+    holder[5] = block;
+    bss_word = (uintptr_t)realloc(holder, 3 << 20);
+}
+
+static jmp_buf jump;
+static void jump_put(uintptr_t block)
+{
+    register uintptr_t kept __asm__("rbx") = block;
+    __asm__ volatile("" : "+r"(kept));
+    (void)!setjmp(jump);
+    __asm__ volatile("" : "+r"(kept));
+}
+
+static int epoll_fd, epoll_pipe[2];
+static void epoll_put(uintptr_t block)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.u64 = block };
+    epoll_fd = epoll_create1(0);
+    if (pipe(epoll_pipe) != 0)
+        abort();
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, epoll_pipe[0], &event);
+}
+static uintptr_t epoll_get(void)
+{
+    struct epoll_event event;
+    if (write(epoll_pipe[1], "x", 1) != 1 || epoll_wait(epoll_fd, &event, 1, 1000) != 1)
+        return 0;
+    return event.data.u64;
+}
+
+static timer_t timer;
+static void timer_put(uintptr_t block)
+{
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2,
+                              .sigev_value.sival_ptr = (void *)block };
+    timer_create(CLOCK_MONOTONIC, &event, &timer);
+}
+static uintptr_t timer_get(void)
+{
+    struct itimerspec soon = { .it_value.tv_nsec = 1000000 };
+    siginfo_t info;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    timer_settime(timer, 0, &soon, NULL);
+    while (sigwaitinfo(&set, &info) < 0)
+        continue;
+    return (uintptr_t)info.si_value.sival_ptr;
+}
+
+static ucontext_t here, there;
+static uintptr_t carried;
+static void coroutine(void)
+{
+    uintptr_t local = carried;
+    carried = 0;
+    __asm__ volatile("" : "+m"(local));
+    swapcontext(&there, &here);
+    __asm__ volatile("" : "+m"(local));
+    carried = local;
+    swapcontext(&there, &here);
+}
+static void coroutine_put(uintptr_t block)
+{
+    getcontext(&there);
+    there.uc_stack.ss_size = 65536;
+    there.uc_stack.ss_sp = mmap(NULL, 65536, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    makecontext(&there, coroutine, 0);
+    carried = block;
+    swapcontext(&here, &there);
+}
+static uintptr_t coroutine_get(void)
+{
+    swapcontext(&here, &there);
+    return carried;
+}
+
+static pthread_t thread;
+static _Atomic int ready, resume;
+static void *hold_in_stack(void *block)
+{
+    void *volatile local = block;
+    ready = 1;
+    while (!resume)
+        usleep(1000);
+    return local;
+}
+static void *hold_in_register(void *block)
+{
+    register void *kept __asm__("r12") = block;
+    ready = 1;
+    while (!resume)
+        __asm__ volatile("pause" : "+r"(kept));
+    return kept;
+}
+static void *hold_in_vector(void *block)
+{
+    __asm__ volatile("movq %0, %%xmm7" : : "r"(block) : "xmm7");
+    block = NULL;
+    ready = 1;
+    __asm__ volatile("1: pause\n cmpl $0, %1\n je 1b\n movq %%xmm7, %0" : "=r"(block) : "m"(resume));
+    return block;
+}
+static void *hold_masked(void *block)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    return hold_in_register(block);
+}
+static void *hold_in_tls(void *block)
+{
+    tls_word = (uintptr_t)block;
+    block = NULL;
+    ready = 1;
+    while (!resume)
+        usleep(1000);
+    return (void *)tls_word;
+}
+static void *end_at_once(void *block)
+{
+    ready = 1;
+    return block;
+}
+static void thread_put(uintptr_t block, void *(*hold)(void *))
+{
+    ready = resume = 0;
+    pthread_create(&thread, NULL, hold, (void *)block);
+    while (!ready)
+        ;
+}
+static uintptr_t thread_get(void)
+{
+    void *block;
+    resume = 1;
+    pthread_join(thread, &block);
+    return (uintptr_t)block;
+}
+static void stack_put(uintptr_t block) { thread_put(block, hold_in_stack); }
+static void register_put(uintptr_t block) { thread_put(block, hold_in_register); }
+static void vector_put(uintptr_t block) { thread_put(block, hold_in_vector); }
+static void masked_put(uintptr_t block) { thread_put(block, hold_masked); }
+static void thread_tls_put(uintptr_t block) { thread_put(block, hold_in_tls); }
+static void ended_put(uintptr_t block) { thread_put(block, end_at_once); }
+
+static FILE *cookie_file;
+static uintptr_t cookie_seen;
+static ssize_t cookie_write(void *cookie, const char *data, size_t bytes)
+{
+    (void)data;
+    cookie_seen = (uintptr_t)cookie;
+    return (ssize_t)bytes;
+}
+static void cookie_put(uintptr_t block)
+{
+    cookie_io_functions_t functions = { .write = cookie_write };
+    cookie_file = fopencookie((void *)block, "w", functions);
+}
+static uintptr_t cookie_get(void)
+{
+    fputc('x', cookie_file);
+    fclose(cookie_file);
+    return cookie_seen;
+}
+
+static uintptr_t *registered;
+static void registered_put(uintptr_t block)
+{
+    /* A file's shared memory is no root, unless it is registered. */
+    char name[] = "/tmp/hidden.XXXXXX";
+    int fd = mkstemp(name);
+    unlink(name);
+    if (ftruncate(fd, 4096) != 0)
+        abort();
+    registered = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (!gc_add_roots(registered, registered + 512))
+        abort();
+    registered[100] = block;
+}
+static uintptr_t registered_get(void) { return registered[100]; }
+
+static const struct place places[] = {
+    { "initialised data", data_put, data_get },
+    { "bss", bss_put, bss_get },
+    { "interior pointer", interior_put, interior_get },
+    { "tag in the low bits", low_tag_put, low_tag_get },
+    { "tag in the top 16 bits", high_tag_put, high_tag_get },
+    { "thread-local of the main thread", tls_put, tls_get },
+    { "thread-local of another thread", thread_tls_put, thread_get },
+    { "pthread key below 32", key_put, key_get },
+    { "pthread key above 32", high_key_put, high_key_get },
+    { "private mapping", private_put, map_get },
+    { "anonymous shared mapping", shared_put, map_get },
+    { "memfd mapping", memfd_put, map_get },
+    { "mapping made PROT_NONE", unreadable_put, unreadable_get },
+    { "brk heap", brk_put, brk_get },
+    { "gc_alloc object", chain_put, chain_get },
+    { "malloc block moved by realloc", realloced_put, chain_get },
+    { "jmp_buf", jump_put, nothing_get },
+    { "epoll data", epoll_put, epoll_get },
+    { "timer value", timer_put, timer_get },
+    { "coroutine stack", coroutine_put, coroutine_get },
+    { "stack of a sleeping thread", stack_put, thread_get },
+    { "register of a running thread", register_put, thread_get },
+    { "vector register of a running thread", vector_put, thread_get },
+    { "register of a thread that blocks all signals", masked_put, thread_get },
+    { "result of an ended thread", ended_put, thread_get },
+    { "stdio cookie", cookie_put, cookie_get },
+    { "registered range", registered_put, registered_get },
+};
+
+/* Overwrites what calls have left below the stack pointer, and registers. */
+static __attribute__((noinline)) void clobber_stack(void)
+{
+    volatile char junk[65536];
+
+    memset((char *)junk, 0, sizeof junk);
+    __asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
+}
+
+static __attribute__((noinline)) void plant(const struct place *place)
+{
+    uintptr_t block = (uintptr_t)malloc(BYTES);
+
+    memset((void *)block, PATTERN, BYTES);
+    complement = ~block;
+    place->put(block);
+}
+
+/* Makes many blocks of the size; true when one of them is the planted one. */
+static __attribute__((noinline)) int handed_out_again(void)
+{
+    static void *others[OTHERS];
+    int again = 0;
+
+    for (int i = 0; i < OTHERS; i++) {
+        others[i] = malloc(BYTES);
+        memset(others[i], 0x11, BYTES);
+        again |= (uintptr_t)others[i] == ~complement;
+    }
+    for (int i = 0; i < OTHERS; i++)
+        free(others[i]);
+    memset(others, 0, sizeof others);
+    return again;
+}
+
+static __attribute__((noinline)) void check(const struct place *place)
+{
+    plant(place);
+    clobber_stack();
+    for (int i = 0; i < 3; i++)
+        gc_collect();
+    clobber_stack();
+    int again = handed_out_again();
+
+    uintptr_t block = place->get();
+    int good = !again && block == ~complement;
+
+    for (int i = 0; good && i < BYTES; i++)
+        good = ((unsigned char *)block)[i] == PATTERN;
+    printf("%s %s\n", good ? "ok" : "FAIL", place->name);
+    failures += !good;
+}
+
+enum { LOST = 500 };
+
+static __attribute__((noinline)) void lose(uintptr_t *complements)
+{
+    for (int i = 0; i < LOST; i++)
+        complements[i] = ~(uintptr_t)malloc(BYTES);
+}
+
+static void check_nowhere(void)
+{
+    static uintptr_t complements[LOST];
+    int gone = 0;
+
+    lose(complements);
+    clobber_stack();
+    for (int i = 0; i < 3; i++)
+        gc_collect();
+    for (int i = 0; i < LOST; i++)
+        gone += gc_base((void *)~complements[i]) == NULL;
+    printf("%s nowhere: %d of %d reclaimed\n", gone > LOST * 9 / 10 ? "ok" : "FAIL", gone, LOST);
+    failures += gone <= LOST * 9 / 10;
+}
+
+int main(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    for (int i = 0; i < 64; i++)
+        pthread_key_create(&keys[i], NULL);
+    check_nowhere();
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        check(&places[i]);
+    return failures != 0;
+}
