@@ -53,7 +53,8 @@ unit_sources() {
     test_roots*) echo $base $os src/heap/arena.c src/world/roots*.c ;;
     test_heap | test_pages) echo $base $os $heap ;;
     test_thread | test_stop*) echo $base $os $heap $world ;;
-    test_mark* | test_sweep* | test_worklist) echo $base $os $heap $gc ;;
+    test_worklist) echo $base $os $heap src/gc/worklist.c ;;
+    test_mark* | test_sweep*) echo $base $os $heap $gc ;;
     model_pacer) echo src/gc/pacer.c ;;
     *) echo "unknown unit test $1" >&2; return 1 ;;
     esac
@@ -86,7 +87,7 @@ stress() {
     for test in tests/stress/*.c; do
         name=$(basename "$test" .c)
         check "compile $name" 60 "$CC" -std=gnu17 -O1 -g -fno-builtin -Wall -Wextra -Iinclude -Isrc \
-            -o "build/tests/$name" "$test" build/libgcalloc.a -lpthread -ldl -lm
+            -o "build/tests/$name" "$test" build/libgcalloc.a -lpthread -ldl -lrt
     done
     stress_one singlestep 120
     stress_one threads 120
@@ -95,6 +96,8 @@ stress() {
     stress_one threads 120 GCALLOC_DEBUG=gcstress=64,nopagemapscan=1
     stress_one threads 120 GCALLOC_DEBUG=hardened=1,gcstress=256
     stress_one threads 120 GCALLOC_DEBUG=failvm=3,gcstress=256
+    stress_one signals_api 120
+    stress_one signals_api 120 GCALLOC_DEBUG=gcstress=64
     stress_one forks 120
     stress_one forks 120 GCALLOC_DEBUG=gcstress=64
     stress_one forks 120 GCALLOC_DEBUG=gcstress=64,noworkers=1
@@ -102,7 +105,6 @@ stress() {
     stress_one threads_api 120
     stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024
     stress_one eintr 120
-    stress_one eintr 120 GCALLOC_DEBUG=gcstress=16
 }
 
 for part in $parts; do

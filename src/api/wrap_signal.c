@@ -215,7 +215,7 @@ EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
 
     if (result == 0 && stack != NULL && (thread = thread_attach()) != NULL &&
         !wrap_is_stranger(thread))
-        store_relaxed(&thread->alternate_stack,
-                      (stack->ss_flags & SS_DISABLE) != 0 ? 0 : (uintptr_t)stack->ss_sp);
+        thread->alternate_stack =
+            (stack->ss_flags & SS_DISABLE) != 0 ? 0 : (uintptr_t)stack->ss_sp;
     return result;
 }

@@ -95,7 +95,8 @@ static void add_mapping(struct mapping_table *table, const struct mapping *m)
         add_row(table, m, m->low, m->high);
         return;
     }
-    if (!m->readable && m->low < table->watch_high && m->high > table->watch_low)
+    if (!m->readable && table->watch_low < table->watch_high && m->low < table->watch_high &&
+        m->high > table->watch_low)
         table->watched_unreadable = true;
     add_row(table, m, m->low, skip_low);
     add_row(table, m, skip_high, m->high);

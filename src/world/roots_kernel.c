@@ -31,9 +31,12 @@ static void take_word(void *context, uintptr_t word)
 
 static void take_alternate_stacks(struct word_batch *batch)
 {
-    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
-        if (load_relaxed(&thread->tid) != 0 && load_relaxed(&thread->alternate_stack) != 0)
-            take_word(batch, load_relaxed(&thread->alternate_stack));
+    size_t count;
+    const struct stopped_task *tasks = world_tasks(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (tasks[i].thread != NULL && tasks[i].thread->alternate_stack != 0)
+            take_word(batch, tasks[i].thread->alternate_stack);
 }
 
 bool roots_visit_kernel(struct roots_scan *scan)
