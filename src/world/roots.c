@@ -100,13 +100,12 @@ static bool read_mappings(struct roots_scan *scan)
     return true;
 }
 
-static bool open_pagemap(struct roots_scan *scan)
+/* A process that dropped root's privileges may not open its own page map. */
+static void open_pagemap(struct roots_scan *scan)
 {
-    if (pagemap_open(&scan->pagemap, options.nopagemapscan != 0, scan->scratch,
-                     PROC_SCRATCH_BYTES))
-        return true;
-    scan->why = "/proc/self/pagemap cannot be opened";
-    return false;
+    scan->without_pagemap =
+        options.nopagemapscan == 2 || !pagemap_open(&scan->pagemap, options.nopagemapscan != 0,
+                                                    scan->scratch, PROC_SCRATCH_BYTES);
 }
 
 static bool visit_tasks(struct roots_scan *scan)
@@ -129,7 +128,8 @@ bool roots_visit(root_visitor visit, void *context, const char **why)
     uint32_t keys = host_open_keys();
 
     remote_open(&scan.remote);
-    bool complete = read_mappings(&scan) && open_pagemap(&scan) && visit_tasks(&scan) &&
+    open_pagemap(&scan);
+    bool complete = read_mappings(&scan) && visit_tasks(&scan) &&
                     roots_visit_mappings(&scan) && roots_visit_kernel(&scan) &&
                     roots_visit_registered(&scan);
 

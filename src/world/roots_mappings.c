@@ -6,7 +6,8 @@
  *
  * Shared memory: a page may hold data although our page table has no entry for
  * it (before the first touch after fork, or after it was reclaimed), so mincore
- * is asked, which looks into the page cache.
+ * is asked, which looks into the page cache.  Without a page map private mappings are asked
+ * for in the same way: then unchanged pages of files are read too.
  */
 #include "base/bits.h"
 #include "base/sys.h"
@@ -135,7 +136,7 @@ static bool visit_resident(struct roots_scan *scan, uintptr_t low, const unsigne
     return true;
 }
 
-static bool visit_shared_mapping(struct roots_scan *scan, const struct mapping *mapping)
+static bool visit_by_residency(struct roots_scan *scan, const struct mapping *mapping)
 {
     enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
     unsigned char *resident = (unsigned char *)scan->scratch;
@@ -144,7 +145,7 @@ static bool visit_shared_mapping(struct roots_scan *scan, const struct mapping *
     if (host_swap_in_use()) {
         if (mapping->high - low <= SWAPPED_SHARED_LIMIT)
             return roots_emit_labelled(scan, low, mapping->high, access);
-        scan->why = "large shared memory may be swapped out";
+        scan->why = "a large mapping may be swapped out";
         return false;
     }
     while (low < mapping->high) {
@@ -152,7 +153,7 @@ static bool visit_shared_mapping(struct roots_scan *scan, const struct mapping *
         long result = sys_call3(SYS_mincore, (long)low, (long)(pages * VM_PAGE), (long)resident);
 
         if (result != 0) {
-            scan->why = "mincore of shared memory failed";
+            scan->why = "mincore failed";
             return false;
         }
         if (!visit_resident(scan, low, resident, pages, access))
@@ -164,12 +165,14 @@ static bool visit_shared_mapping(struct roots_scan *scan, const struct mapping *
 
 bool roots_visit_mappings(struct roots_scan *scan)
 {
-    if (!visit_private(scan))
+    if (!scan->without_pagemap && !visit_private(scan))
         return false;
     for (size_t i = 0; i < scan->mappings.count; i++) {
         const struct mapping *mapping = &scan->mappings.rows[i];
+        bool wanted = mapping->kind == MAPPING_MEMORY ||
+                      (scan->without_pagemap && is_private(mapping));
 
-        if (mapping->kind == MAPPING_MEMORY && !visit_shared_mapping(scan, mapping))
+        if (wanted && !visit_by_residency(scan, mapping))
             return false;
     }
     return true;

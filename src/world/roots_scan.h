@@ -31,6 +31,7 @@ struct roots_scan {
     char *scratch;                  /* PROC_SCRATCH_BYTES */
     uintptr_t *bounce;              /* ROOTS_PIECE_BYTES */
     struct pagemap pagemap;
+    bool without_pagemap;
     struct remote remote;
     struct roots_stats stats;
 };
