@@ -1,7 +1,7 @@
 # libgcalloc: `make help` lists the targets.
 #
-# MODE=release (default) | debug | asan | tsan selects the variety; each but release
-# has its own build/<mode>/.
+# MODE=release (default) | debug selects the variety; debug, with assertions and audits, has its own
+# build/debug/.  `make check MODE=asan` and `MODE=tsan` run the floors that can run under them.
 
 MODE ?= release
 PREFIX ?= /usr/local
@@ -27,8 +27,6 @@ endif
 OPTIMISE.release = -O2
 OPTIMISE.debug = -O1 -DGCALLOC_DEBUG_CHECKS
 OPTIMISE.clang = -O2
-OPTIMISE.asan = -O1 -DGCALLOC_DEBUG_CHECKS -fsanitize=address,undefined -fno-sanitize-recover=undefined
-OPTIMISE.tsan = -O1 -DGCALLOC_DEBUG_CHECKS -fsanitize=thread
 
 CFLAGS ?= -g
 WARNINGS = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
@@ -41,7 +39,7 @@ LIBS = -lpthread -ldl
 SOURCES = $(filter-out src/heap/mksizeclasses.c,$(wildcard src/*/*.c))
 OBJECTS = $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
-.PHONY: all demo test bench bench-full leak-table install uninstall help clean sizeclasses lint stress
+.PHONY: all demo test check bench bench-full leak-table install uninstall help clean sizeclasses lint stress
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libgcalloc.so $(BUILD)/libgcalloc.a	## build/libgcalloc.so and build/libgcalloc.a
@@ -72,7 +70,10 @@ demo: all	## the main job, seen in a minute: a leaking program without and with 
 test:	## everything CI runs; installs what only the tests need
 	tests/run.sh
 
-stress: all	## long torture (minutes)
+check:	## unit and model tests only; MODE=asan or tsan: the floors that can run under them
+	MODE=$(MODE) tests/run.sh unit
+
+stress: all	## the torture programs only
 	tests/run.sh stress
 
 bench: all	## quick comparison with the other mallocs that are installed (minutes)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Everything CI runs: `make test`.  tests/run.sh [part ...] runs some of the parts only:
-#     build lint unit api death stress preload
+#     build lint unit sanitizers api death stress preload
+# MODE=asan or MODE=tsan makes `unit` run the floors that can run under a sanitizer (`make check`).
 # Installs what only the tests need.  The last line counts: N passed, N failed, N skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CC=${CC:-gcc} CXX=${CXX:-g++}
-parts=${*:-build lint unit api death stress preload}
+parts=${*:-build lint unit sanitizers api death stress preload}
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 passed=0 failed=0 skipped=0
@@ -60,18 +61,38 @@ unit_sources() {
     esac
 }
 
-unit() {
-    local flags="-std=gnu17 -O1 -g -fno-stack-protector -ftls-model=initial-exec -fno-builtin-malloc
+# unit_tests MODE TEST... -- compiles and runs tests in one variety
+unit_tests() {
+    local mode=$1 flags test name
+    shift
+    flags="-std=gnu17 -O1 -g -fno-stack-protector -ftls-model=initial-exec -fno-builtin-malloc
         -DGCALLOC_DEBUG_CHECKS -Wall -Wextra -Isrc -Iinclude -Itests/unit"
-    local test name
-    mkdir -p build/tests
-    for test in tests/unit/test_*.c tests/model/model_*.c; do
+    case $mode in
+    asan) flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=undefined" ;;
+    tsan) flags="$flags -fsanitize=thread" ;;
+    esac
+    mkdir -p "build/tests/$mode"
+    for test; do
         name=$(basename "$test" .c)
         # shellcheck disable=SC2046,SC2086
-        check "compile $name" 120 "$CC" $flags -o "build/tests/$name" "$test" \
+        check "compile $name ($mode)" 120 "$CC" $flags -o "build/tests/$mode/$name" "$test" \
             $(unit_sources "$name") -lcmocka -lpthread
-        check "$name" 180 "build/tests/$name"
+        check "$name ($mode)" 180 "build/tests/$mode/$name"
     done
+}
+
+# The floors up to gc, with the world pretended: the stop itself (signals, raw clones, scanning
+# other threads' stacks) is what sanitizers cannot run.
+sanitized() {
+    unit_tests "$1" tests/unit/test_worklist.c tests/unit/test_mark.c tests/unit/test_sweep.c \
+        tests/unit/test_heap.c tests/model/model_pacer.c
+}
+
+unit() {
+    case ${MODE:-release} in
+    asan | tsan) sanitized "$MODE" ;;
+    *) unit_tests debug tests/unit/test_*.c tests/model/model_*.c ;;
+    esac
 }
 
 # stress NAME SECONDS [ENVIRONMENT...] -- a program of tests/stress, linked with the archive
@@ -122,6 +143,7 @@ for part in $parts; do
         ;;
     lint) check lint 120 tests/tools/lint.sh ;;
     unit) unit ;;
+    sanitizers) sanitized asan; sanitized tsan ;;
     api) suite api 300 tests/api/run.sh ;;
     death) suite death 120 tests/death/run.sh ;;
     stress) stress ;;

@@ -28,7 +28,7 @@
 #include "world/task.h"
 
 enum {
-    ACCOUNT_BYTES = 64 << 10,   /* what a thread may keep to itself */
+    ACCOUNT_BYTES = 64 << 10,   /* what a thread may keep to itself; less under gcstress */
     SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
 };
 
@@ -104,7 +104,8 @@ void collect_account(struct thread *thread)
     int64_t live = now - thread->accounted;
     uint64_t allocated = cache->allocated_bytes - thread->allocation_seen;
 
-    if (live < ACCOUNT_BYTES && live > -ACCOUNT_BYTES && allocated < ACCOUNT_BYTES)
+    if (live < ACCOUNT_BYTES && live > -ACCOUNT_BYTES && allocated < ACCOUNT_BYTES &&
+        options.gcstress == 0)
         return;
     thread->accounted = now;
     thread->allocation_seen = cache->allocated_bytes;

@@ -279,6 +279,7 @@ void mark_begin_stopped(bool alone)
 {
     leader()->tracer.alone = alone;
     mark.spans = span_table_size();
+    trace_absent_pages = host_swap_in_use();
     job_open(WALK_NONE);
 }
 

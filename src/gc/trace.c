@@ -2,6 +2,7 @@
 #include "gc/trace.h"
 
 #include "base/check.h"
+#include "os/vm.h"
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
 
@@ -40,14 +41,44 @@ static const uintptr_t *scan_words(struct tracer *tracer, const uintptr_t *word,
     return word;
 }
 
+bool trace_absent_pages;
+
+/* The same, but for pages that hold nothing because they were never touched. */
+static const uintptr_t *scan_present_words(struct tracer *tracer, uintptr_t low, uintptr_t end)
+{
+    unsigned char resident[TRACE_PIECE_BYTES / VM_PAGE + 2];
+    uintptr_t first = align_down(low, VM_PAGE);
+
+    if (!vm_resident((const void *)first, align_up(end, VM_PAGE) - first, resident))
+        return scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
+    while (low < end) {
+        size_t page = (low - first) / VM_PAGE;
+        bool here = resident[page] & 1;
+        uintptr_t run = low;
+
+        while (run < end && (resident[page] & 1) == here)
+            run = min_size(first + ++page * VM_PAGE, end);
+        if (here) {
+            const uintptr_t *reached =
+                scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)run);
+            if ((uintptr_t)reached != run)
+                return reached;
+        }
+        low = run;
+    }
+    return (const uintptr_t *)end;
+}
+
 /* Scans the first piece of a range; the rest, or what the queue had no room for, is
  * pushed.  There is room for that if the range was popped.  Otherwise it is part
  * of a marked object, which will be scanned again should the push fail. */
 static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
-    const uintptr_t *from = (const uintptr_t *)low;
-    size_t piece = min_size(bytes, TRACE_PIECE_BYTES);
-    uintptr_t reached = (uintptr_t)scan_words(tracer, from, from + piece / sizeof *from);
+    uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
+    uintptr_t reached =
+        bytes >= TRACE_ASK_BYTES && !trace_absent_pages
+            ? (uintptr_t)scan_present_words(tracer, low, end)
+            : (uintptr_t)scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
 
     if (UNLIKELY(reached != low + bytes))
         work_push(tracer->list, &tracer->local, reached, low + bytes - reached);

@@ -25,6 +25,9 @@ enum {
     QUEUE_LEAST = 16,           /* so many words follow before one is looked at, if there are any */
     /* Large ranges are scanned in pieces, so that they can be shared. */
     TRACE_PIECE_BYTES = 128 << 10,
+    /* From here on the kernel is asked which pages of a range are in memory (1 us): reading an
+     * untouched page costs a fault, and page tables. */
+    TRACE_ASK_BYTES = 64 << 10,
 };
 
 struct candidate {
@@ -40,6 +43,10 @@ struct tracer {
     uint64_t marked[KINDS];     /* bytes of slots this worker marked */
     struct candidate queue[QUEUE_WORDS];
 };
+
+/* Every page of a large object must be read: those not in memory may be swapped out.
+ * Set for each cycle, before tracing. */
+extern bool trace_absent_pages;
 
 /* Scans a marked object. */
 void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot);

@@ -63,7 +63,9 @@ static bool reserve(size_t heap)
 
 static bool arena_init(void)
 {
-    for (size_t heap = HEAP_RESERVE_MAX; heap >= HEAP_RESERVE_MIN; heap /= 2)
+    /* By quarters, so that a limit on address space (ulimit -v) leaves most of it to the heap. */
+    for (size_t heap = HEAP_RESERVE_MAX; heap >= HEAP_RESERVE_MIN;
+         heap = align_down(heap - heap / 4, MIB))
         if (reserve(heap))
             return true;
     return false;

@@ -26,6 +26,9 @@ bool vm_release(void *address, size_t bytes);
 bool vm_move(void *from, void *to, size_t bytes);
 /* Replaces the range by a fresh ready one, so that mappings split by vm_move merge again. */
 bool vm_renew(void *address, size_t bytes);
+/* Which 4096-byte pages of the range are in memory: a byte each, 1 or 0.  Anonymous pages that
+ * are not are zero, unless they were swapped out. */
+bool vm_resident(const void *address, size_t bytes, unsigned char *resident);
 /* Ready memory anywhere, outside every reservation.  NULL when refused. */
 void *vm_map(size_t bytes);
 void vm_unmap(void *address, size_t bytes);

@@ -69,6 +69,11 @@ bool vm_renew(void *address, size_t bytes)
     return !injected_failure() && map(address, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == address;
 }
 
+bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
+{
+    return sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
+}
+
 void *vm_map(size_t bytes)
 {
     return injected_failure() ? NULL : map(NULL, bytes, PROT_READ | PROT_WRITE, 0);
