@@ -18,6 +18,8 @@
 
 /* Below this, copying is cheaper than the system call and the split mapping. */
 static const size_t MOVE_MIN = (size_t)1 << 20;
+/* Below this, classes are close enough and copies cheap. */
+static const size_t GROW_MIN = 1024;
 
 /* The span and slot of a block that was handed out; NULL for anything else. */
 static struct span *span_of_block(const void *address, uint32_t *slot)
@@ -140,6 +142,15 @@ static void *realloc_foreign(void *block, size_t bytes)
     return fresh;
 }
 
+/* A block that grows will grow again: one that has to be copied gets a quarter more than it had,
+ * so that a buffer grown in small steps is copied a few times, not at every class. */
+static size_t room_to_grow(size_t old, size_t bytes)
+{
+    return old >= GROW_MIN && bytes > old && bytes <= SMALL_MAX
+               ? min_size(max_size(bytes, old + old / 4), SMALL_MAX)
+               : bytes;
+}
+
 void *alloc_realloc(void *block, size_t bytes)
 {
     uint32_t slot;
@@ -161,7 +172,8 @@ void *alloc_realloc(void *block, size_t bytes)
     if (span->state == SPAN_LARGE && bytes > SMALL_MAX && resize_large(span, bytes))
         return block;
     size_t old = alloc_usable_size(block);
-    void *fresh = kind == KIND_MALLOC ? alloc_malloc(bytes) : alloc_gc(bytes, kind);
+    void *fresh =
+        kind == KIND_MALLOC ? alloc_malloc(room_to_grow(old, bytes)) : alloc_gc(bytes, kind);
 
     if (fresh == NULL)
         return NULL;

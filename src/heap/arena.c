@@ -71,19 +71,23 @@ static bool arena_init(void)
     return false;
 }
 
+static bool commit(struct region *region, size_t bytes)
+{
+    if (!vm_commit((void *)(region->base + region->ready), bytes - region->ready))
+        return false;
+    region->ready = bytes;
+    return true;
+}
+
 bool region_ensure(struct region *region, size_t bytes, size_t step)
 {
     if (bytes <= region->ready)
         return true;
-    size_t wanted = align_up(bytes, step);
+    size_t wanted = align_up(bytes + region->ready / 8, step);
 
     if (wanted > region->reserved)
         wanted = region->reserved;
-    if (bytes > wanted ||
-        !vm_commit((void *)(region->base + region->ready), wanted - region->ready))
-        return false;
-    region->ready = wanted;
-    return true;
+    return bytes <= wanted && commit(region, wanted);
 }
 
 size_t arena_grow_locked(size_t pages)
@@ -100,8 +104,7 @@ size_t arena_grow_locked(size_t pages)
     if (!region_ensure(&arena.map, (target >> PAGE_SHIFT) * sizeof(uint64_t), META_STEP) ||
         !region_ensure(&arena.zero, target >> PAGE_SHIFT >> 3, 4 * KIB))
         return 0;
-    if (!region_ensure(&arena.heap, target, HEAP_STEP) &&
-        !region_ensure(&arena.heap, least, PAGE_BYTES))
+    if (!commit(&arena.heap, target) && !commit(&arena.heap, least))
         return 0;
     store_release(&arena.bytes, arena.heap.ready);
     return (arena.heap.ready - before) >> PAGE_SHIFT;

@@ -44,7 +44,8 @@ extern struct arena arena;
 /* The reservation is made by the first meta_alloc; until then all of arena is zero. */
 /* Makes at least `pages` more heap pages ready; HEAP held.  Returns how many, 0 when refused. */
 size_t arena_grow_locked(size_t pages);
-/* Makes the first `bytes` of a region ready; the region's lock held. */
+/* Makes the first `bytes` of a metadata region ready, in steps that grow with it; the region's
+ * lock held. */
 bool region_ensure(struct region *region, size_t bytes, size_t step);
 
 /* Is the address inside the reservation (heap or metadata)? */
