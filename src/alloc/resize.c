@@ -57,14 +57,24 @@ void *alloc_base(const void *address)
     return (void *)span_slot_address(span, slot);
 }
 
-/* Small slots may be half empty.  A large object keeps its pages while it needs all
- * but an eighth of them: steps of a growing buffer cost nothing. */
-static bool fits_in_place(const struct span *span, size_t bytes)
+/* A large object that shrinks gives its pages back, unless they are few; one that grows
+ * into the room it has stays as it is. */
+static bool fits_large(struct span *span, size_t bytes)
+{
+    size_t room = span->slot_bytes;
+
+    if (bytes > room || (bytes < span->requested && bytes <= room - max_size(room / 8, PAGE_BYTES)))
+        return false;
+    span->requested = bytes;
+    return true;
+}
+
+static bool fits_in_place(struct span *span, size_t bytes)
 {
     size_t room = span->slot_bytes;
 
     if (load_relaxed(&span->state) == SPAN_LARGE)
-        return bytes <= room && bytes > room - max_size(room / 8, PAGE_BYTES);
+        return fits_large(span, bytes);
     return bytes <= room && (bytes > room / 2 || room <= 64);
 }
 
@@ -142,12 +152,13 @@ static void *realloc_foreign(void *block, size_t bytes)
     return fresh;
 }
 
-/* A block that grows will grow again: one that has to be copied gets a quarter more than it had,
- * so that a buffer grown in small steps is copied a few times, not at every class. */
+/* A block that grows will grow again: one that has to move gets a quarter more than it had,
+ * so that a buffer grown in small steps moves a few times, not at every step.  Pages that are
+ * not touched cost nothing. */
 static size_t room_to_grow(size_t old, size_t bytes)
 {
-    return old >= GROW_MIN && bytes > old && bytes <= SMALL_MAX
-               ? min_size(max_size(bytes, old + old / 4), SMALL_MAX)
+    return old >= GROW_MIN && bytes > old && bytes <= PTRDIFF_MAX / 2
+               ? max_size(bytes, old + old / 4)
                : bytes;
 }
 
