@@ -133,7 +133,7 @@ static bool stop_and_mark(unsigned helpers, struct cycle_report *report)
     world_start();
     uint64_t started_ns = host_clock_ns();
 
-    report->stop_ns = stopped_ns - report->start_ns;
+    report->stop_ns = stopped_ns - signal_ns;
     report->mark_ns = marked_ns - stopped_ns;
     report->restart_ns = started_ns - marked_ns;
     report->pause_ns = started_ns - signal_ns;

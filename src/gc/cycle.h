@@ -20,7 +20,7 @@ struct cycle_report {
     const char *abandoned;      /* NULL, or why; then nothing was freed */
     bool forced;
     uint64_t start_ns;          /* monotonic time at the beginning */
-    /* Wall clock: until the world stood still (with the last of the sweep), marking, restarting. */
+    /* Wall clock: from the first stop signal until the world stood still, marking, restarting. */
     uint64_t stop_ns, mark_ns, restart_ns;
     uint64_t pause_ns;          /* what a thread feels: first stop signal to restart */
     uint64_t mark_cpu_ns;       /* all markers */
