@@ -83,7 +83,7 @@ static void free_small(struct thread *thread, struct span *span, void *block)
         die_never_allocated(block);
     if (span_slot_address(span, slot) != (uintptr_t)block)
         die_interior(span, slot, block);
-    if (load_relaxed(&span->slot_state[slot]) != SLOT_OUT)
+    if (load_relaxed(&span->slot_state[slot]) == SLOT_IN)
         die_double_free(span, block);
     store_relaxed(&span->slot_state[slot], SLOT_IN);
     if (load_relaxed(&gc_phase) == GC_MARKING)
@@ -104,7 +104,7 @@ static void free_large(struct thread *thread, struct span *span, void *block)
 
     if ((uintptr_t)block != span->base)
         die_interior(span, 0, block);
-    if (exchange_acq_rel(&span->slot_state[0], SLOT_IN) != SLOT_OUT)
+    if (exchange_acq_rel(&span->slot_state[0], SLOT_IN) == SLOT_IN)
         die_double_free(span, block);
     if (exchange_seq_cst(&span->claimed, 1) != 0)
         die_double_free(span, block);

@@ -31,7 +31,7 @@ static struct span *span_of_block(const void *address, uint32_t *slot)
     if (span == NULL || !span_in_use(span))
         return NULL;
     *slot = span_slot_of(span, (uintptr_t)address - span->base);
-    if (*slot >= span->slots || load_relaxed(&span->slot_state[*slot]) != SLOT_OUT)
+    if (*slot >= span->slots || load_relaxed(&span->slot_state[*slot]) == SLOT_IN)
         return NULL;
     return span;
 }

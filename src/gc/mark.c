@@ -119,6 +119,15 @@ static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t 
     scan_slots(worker, span, word, slots);
 }
 
+static void change_state(struct span *span, uint32_t word, uint64_t slots, uint8_t from, uint8_t to)
+{
+    for (; slots != 0; slots &= slots - 1) {
+        uint8_t *state = &span->slot_state[word * 64 + lowest_bit(slots)];
+        if (load_relaxed(state) == from)
+            store_relaxed(state, to);
+    }
+}
+
 /* See the table at the top.  Nobody marks during this walk, and a slot that is
  * in `freed` is the sweep's to deal with. */
 static void condemn_word(struct worker *worker, struct span *span, uint32_t word)
@@ -134,6 +143,8 @@ static void condemn_word(struct worker *worker, struct span *span, uint32_t word
     store_relaxed(&bits->alloc, (bits->alloc | saved) & ~condemned);
     bits->condemned = (bits->condemned & ~saved) | condemned;
     store_relaxed(&bits->mark, marked | condemned);
+    change_state(span, word, saved, SLOT_CONDEMNED, SLOT_OUT);
+    change_state(span, word, condemned, SLOT_OUT, SLOT_CONDEMNED);
     worker->walked.condemned_slots += count_bits(condemned);
     worker->walked.condemned += count_bits(condemned) * span->slot_bytes;
     worker->tracer.marked[KIND_MALLOC] += count_bits(condemned) * span->slot_bytes;
@@ -146,7 +157,7 @@ static uint64_t marked_objects(const struct span *span, uint32_t word)
     uint64_t objects = 0;
 
     for (; marked != 0; marked &= marked - 1)
-        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(marked)]) == SLOT_OUT)
+        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(marked)]) != SLOT_IN)
             objects |= marked & -marked;
     return objects;
 }

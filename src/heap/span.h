@@ -22,7 +22,7 @@
  * LIFETIME   Headers are type-stable: reused for spans with as many bitmap words,
  *            never unmapped.  A stale pointer from span_of may be dereferenced.
  *
- * INVARIANT  (span_check) a slot whose state is SLOT_OUT has its alloc or its condemned bit
+ * INVARIANT  (span_check) a slot whose state is not SLOT_IN has its alloc or its condemned bit
  *            set; alloc and condemned are disjoint; freed is a subset of
  *            alloc | condemned; with nobody else running, live == |alloc | condemned| - |freed|.
  */
@@ -44,7 +44,12 @@ enum span_state {
 /* Who has a slot: the program, or us (in a magazine, or free in its span).  A byte each, so
  * that malloc and free of any thread write it with a plain store; every double free
  * but two at the very same moment finds SLOT_IN. */
-enum slot_state { SLOT_IN, SLOT_OUT };
+enum slot_state {
+    SLOT_IN,
+    SLOT_OUT,
+    SLOT_CONDEMNED,             /* OUT, and its condemned bit is set: a free goes the slow way, so that
+                                 * the slot loses that bit before it is handed out again */
+};
 
 /* The bits of 64 slots, side by side: one look touches one cache line. */
 struct slot_bits {

@@ -384,6 +384,24 @@ static void test_found_again_is_saved(void **state)
     }
 }
 
+/* Freed the fast way it would keep its condemned bit into its next life. */
+static void test_condemned_is_not_freed_the_fast_way(void **state)
+{
+    uintptr_t *block = fake_alloc(KIND_MALLOC, 100);
+
+    (void)state;
+    fake_roots[9] = 0;
+    fake_collect();
+    fake_open_magazines();
+    assert_true(is_condemned(block));
+    assert_false(fast_push(&fake_threads[0].cache, block));
+    fake_roots[9] = word_of(block);
+    fake_collect();
+    fake_open_magazines();
+    fake_roots[9] = 0;
+    assert_true(fast_push(&fake_threads[0].cache, block));
+}
+
 /* A condemned block that only a newly condemned one points to lives a cycle longer, no more. */
 static void test_condemned_below_newly_condemned(void **state)
 {
@@ -557,6 +575,7 @@ int main(void)
         TEST(test_malloc_dies_in_the_second_cycle),
         TEST(test_found_again_is_saved),
         TEST(test_condemned_below_newly_condemned),
+        TEST(test_condemned_is_not_freed_the_fast_way),
         TEST(test_freed_while_condemned),
         TEST(test_cached_slots_stay_and_hold_nothing),
         TEST(test_one_past_the_fill),
