@@ -27,6 +27,8 @@ INLINE void *fast_pop(struct mcache *cache, unsigned span_class)
     store_relaxed(state, SLOT_OUT);
     /* Keeps the slot in a register up to here. */
     __asm__ volatile("" : "+r"(slot));
+    if (slot == NULL)           /* spares the caller a second test */
+        __builtin_unreachable();
     return slot;
 }
 
