@@ -159,7 +159,8 @@ static void sweep_rest(void)
     bool more = true;
 
     while (more) {
-        runtime_enter_task();
+        if (!runtime_enter_task())
+            return;             /* refills, or the next cycle, sweep what is left */
         more = sweep_some(SWEEP_BATCH);
         runtime_leave_task();
     }
@@ -171,9 +172,14 @@ static void run_cycle(bool forced)
 {
     struct cycle_report report = { .goal = load_relaxed(&collector.goal) };
 
-    runtime_enter_task();
-    bool done = cycle_run(forced, start_helpers, &report);
-    runtime_leave_task();
+    bool done = runtime_enter_task();
+
+    if (done) {
+        done = cycle_run(forced, start_helpers, &report);
+        runtime_leave_task();
+    } else {
+        report.abandoned = "a fork is waiting for a lock of stdio";
+    }
     if (done) {
         fetch_sub_relaxed(&collector.live, (int64_t)report.reclaim_bytes);
         set_goal(&report);

@@ -109,6 +109,9 @@ static void *small_slow(struct thread *thread, unsigned span_class)
 static void *large_slow(struct thread *thread, size_t bytes, size_t alignment, enum kind kind,
                         bool *zeroed)
 {
+    /* More than there can ever be: no collection would help. */
+    if (bytes > arena.heap.reserved || alignment > arena.heap.reserved)
+        return NULL;
     for (bool collected = false;; collected = true) {
         struct span *span = pages_alloc_large(kind, bytes, alignment, sweep_generation, zeroed);
         if (span == NULL && reclaim_spans())

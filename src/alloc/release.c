@@ -106,8 +106,6 @@ static void free_large(struct thread *thread, struct span *span, void *block)
         die_interior(span, 0, block);
     if (exchange_acq_rel(&span->slot_state[0], SLOT_IN) == SLOT_IN)
         die_double_free(span, block);
-    if (exchange_seq_cst(&span->claimed, 1) != 0)
-        die_double_free(span, block);
     store_relaxed(&span->live, 0);
     pages_free(span);
     collect_account_large(thread, -bytes);

@@ -106,6 +106,7 @@ static void file_span(struct span *span)
 static void sweep_claimed(struct span *span, uint32_t generation)
 {
     struct found found = { 0, 0 };
+    bool large = load_relaxed(&span->state) == SPAN_LARGE;
 
     for (uint32_t word = 0; word * 64 < span->slots; word++)
         sweep_word(span, word, &found);
@@ -113,7 +114,11 @@ static void sweep_claimed(struct span *span, uint32_t generation)
     if (found.dead != 0)
         fetch_sub_acq_rel(&span->live, found.dead);
     store_release(&span->sweepgen, generation);
-    if (found.dead != 0)
+    if (found.dead == 0)
+        return;
+    if (large)                  /* nobody else has a dead large object */
+        pages_free(span);
+    else
         file_span(span);
 }
 

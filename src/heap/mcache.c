@@ -171,16 +171,19 @@ static COLD NORETURN void die_double_free(const struct span *span, uint32_t slot
 }
 
 /* After bits of a span were set in `freed`: makes sure somebody will find them,
- * and that a span without live slots goes back one day. */
+ * and that a span without live slots goes back one day.  Once `live` is subtracted the
+ * span may be somebody else's: nothing of it is read after that. */
 static void slots_freed(struct span *span, uint32_t count)
 {
+    unsigned span_class = load_relaxed(&span->span_class);
+    struct ready_list *list = home_list(span);
+
     if (load_relaxed(&span->claimed) == 0 && exchange_seq_cst(&span->claimed, 1) == 0)
-        ready_push(home_list(span), span);
+        ready_push(list, span);
     if (fetch_sub_acq_rel(&span->live, count) != count)
         return;
-    struct ready_list *list = home_list(span);
     uint32_t empties = fetch_add_relaxed(&list->empties, 1) + 1;
-    uint32_t tolerated = empties_tolerated(span->span_class);
+    uint32_t tolerated = empties_tolerated(span_class);
 
     if (empties > tolerated && empties > load_relaxed(&list->length) / 4)
         ready_trim(list, tolerated / 2);

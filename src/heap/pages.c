@@ -259,8 +259,9 @@ static bool take_spares(struct span *spare[2])
     spare[1] = span_header_alloc(1);
     if (spare[0] != NULL && spare[1] != NULL)
         return true;
-    if (spare[0] != NULL)
-        span_header_free(spare[0]);
+    for (int i = 0; i < 2; i++)
+        if (spare[i] != NULL)
+            span_header_free(spare[i]);
     return false;
 }
 
@@ -354,7 +355,6 @@ struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes,
         span->slot_state[0] = SLOT_OUT;
         stats.large_spans++;
         stats.large_bytes += (size_t)pages << PAGE_SHIFT;
-        store_release(&span->claimed, 0);
     }
     lock_release(&heap_lock);
     pages_idle_check();
@@ -373,6 +373,7 @@ static bool renew_moved(struct span *span)
         return true;
     if (!vm_renew((void *)span->base, bytes)) {
         stats.lost_pages += span->pages;
+        vm_release((void *)span->base, bytes);
         return false;
     }
     touched_set(page_index(span->base), span->pages, false);
@@ -405,14 +406,11 @@ void pages_free(struct span *span)
     for (size_t i = 0; i < pages; i++)
         map_page(page + i, NULL);
     store_release(&span->state, SPAN_UNUSED);
-    if (renew_moved(span)) {
-        struct span *run = span_header_alloc(1);
-        if (run != NULL)
-            insert_run(run, base, pages);
-        else
-            stats.lost_pages += pages;
-    }
-    span_header_free(span);
+    /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
+    if (renew_moved(span))
+        insert_run(span, base, pages);
+    else
+        span_header_free(span);
     lock_release(&heap_lock);
     pages_idle_check();
 }

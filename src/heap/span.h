@@ -14,6 +14,10 @@
  *     current   a thread takes slots from it
  *     trimmed   somebody took it off a list to give it back to the page heap
  *
+ *            Only a small span is ever idle.  Whoever lets go of a span may, a moment later,
+ *            still try to claim it, when it is a span again for somebody else: claiming an idle
+ *            small span and filing it is always allowed, and nothing else has claimed == 0.
+ *
  *            The alloc, condemned and mark words are written by the owner at
  *            refill (span swept), or by the sweeper that claimed the span by its
  *            sweepgen; never by both: no cycle starts while a thread is in

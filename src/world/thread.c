@@ -372,16 +372,18 @@ void runtime_leave(struct thread *thread)
         world_park_self(thread);
 }
 
-void runtime_enter_task(void)
+/* A thread may wait for the collector while it holds the stdio lock that the fork waits for. */
+bool runtime_enter_task(void)
 {
-    for (;;) {
+    for (uint64_t waited = 0; waited < GATE_PATIENCE_NS; waited += GATE_SLICE_NS) {
         __atomic_fetch_add(&gate.tasks, 1, __ATOMIC_SEQ_CST);
         uint32_t closed = load_seq_cst(&gate.closed_to_tasks);
         if (LIKELY(closed == 0))
-            return;
+            return true;
         fetch_sub_acq_rel(&gate.tasks, 1);
-        park_wait(&gate.closed_to_tasks, closed, PARK_FOREVER);
+        park_wait(&gate.closed_to_tasks, closed, GATE_SLICE_NS);
     }
+    return false;
 }
 
 void runtime_leave_task(void)

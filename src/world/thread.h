@@ -92,7 +92,9 @@ struct thread *runtime_enter(void);
 void runtime_leave(struct thread *thread);
 /* The same for the collector's own tasks (and parked threads that do their work): around
  * what takes heap locks.  Inside: no world_stop, no waiting but for those locks. */
-void runtime_enter_task(void);
+/* False: a fork has kept the gate closed for too long (Note [GATE]): the caller gives up what it
+ * was going to do. */
+bool runtime_enter_task(void);
 void runtime_leave_task(void);
 
 /* Declares the calling thread parked.  Spills the callee-saved registers into
