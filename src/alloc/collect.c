@@ -348,6 +348,16 @@ void collect_suspend(void)
     task_wait_all();
 }
 
+bool collect_set_ready(bool ready)
+{
+    lock_acquire(&cycle_lock);
+    bool before = collector.ready;
+
+    collector.ready = ready;
+    lock_release(&cycle_lock);
+    return before;
+}
+
 void collect_resume(void)
 {
     bool inline_run = false;

@@ -31,6 +31,8 @@ void collect_knobs_changed(void);
 /* Waits until no cycle runs and no task of ours exists, and keeps it so until collect_resume. Parks. */
 void collect_suspend(void);
 void collect_resume(void);
+/* No cycle starts while it is false, not in forked children either.  The previous value. */
+bool collect_set_ready(bool ready);
 void collect_fork_child(void);
 void collect_init(void);
 

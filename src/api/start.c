@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "alloc/collect.h"
+#include "api/wrap.h"
 #include "base/options.h"
 #include "gc/cycle.h"
 #include "heap/pages.h"
@@ -42,6 +43,24 @@ static void after_fork_child(void)
     sweep_fork_child();
     cycle_fork_child();
     collect_fork_child();
+}
+
+/* fork without the handlers above, safe in signal handlers by POSIX: so they run here. */
+EXPORT pid_t _Fork(void)
+{
+    static void *cache;
+    pid_t (*real)(void) = (pid_t (*)(void))wrap_next(&cache, "_Fork");
+    uint64_t mask = signals_block_all();
+
+    before_fork();
+    pid_t child = real();
+
+    if (child == 0)
+        after_fork_child();
+    else
+        after_fork_parent();
+    signals_restore(mask);
+    return child;
 }
 
 static void at_exit(void)

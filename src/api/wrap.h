@@ -34,6 +34,9 @@
 #include "base/sys.h"
 #include "world/thread.h"
 
+/* Looks up every wrapped function at once; before the first thread and the first dlopen. */
+void wrap_find_all(void);
+
 /* The next function of that name after ours, remembered in *cache.  Looked up at the first
  * call: a hundred look-ups at the start would cost every little program 50 us.
  * In a fully static program there is none: NULL, or the end. */
@@ -76,7 +79,7 @@ INLINE struct thread *blocked_thread(uintptr_t here)
 {
     struct thread *thread = thread_self;
 
-    if (LIKELY(here - thread->stack_low < thread->stack_high - thread->stack_low))
+    if (LIKELY(here - thread->own_low < thread->stack_high - thread->own_low))
         return thread;
     return blocked_thread_slow(thread);
 }
@@ -85,8 +88,11 @@ INLINE void blocked_enter(struct blocked *blocked)
 {
     blocked->thread = blocked_thread((uintptr_t)blocked);
     /* A handler that interrupted one of our slow paths: nobody may take the thread for parked
-     * while its structures are in the middle of something.  The stop waits. */
-    if (UNLIKELY(blocked->thread != NULL && blocked->thread->in_runtime != 0))
+     * while its structures are in the middle of something; the stop waits.  Or a handler
+     * that was installed past us, in a blocked region already. */
+    if (UNLIKELY(blocked->thread != NULL &&
+                 (blocked->thread->in_runtime != 0 ||
+                  load_relaxed(&blocked->thread->state) != THREAD_RUNNING)))
         blocked->thread = NULL;
     blocked->handlers = wrap_handlers_run;
     if (LIKELY(blocked->thread != NULL)) {
@@ -139,6 +145,10 @@ INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t byt
 #define PARKED_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_unpark_personality")
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
+
+/* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
+bool wrap_installs_filter(long nr, long operation);
+long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f);
 
 /* A relative timeout that survives a repeated call. */
 struct wait_limit {

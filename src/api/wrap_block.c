@@ -6,12 +6,52 @@
 #include "api/wrap.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 #include "base/check.h"
 
+/* dlsym takes the loader's lock, which a thread may hold that waits for this one (a plugin's
+ * constructor that starts a thread).  So everything is looked up while there is nobody to
+ * wait for: before the first thread is made, and before the first dlopen.  A program that
+ * does neither pays only for what it calls. */
+static struct {
+    const char *name;
+    void *found;
+} known[] = {
+#define WRAPPED(name) { #name, NULL },
+#include "api/wrap_symbols.def"
+#undef WRAPPED
+};
+
+enum { KNOWN = sizeof known / sizeof known[0] };
+
+static uint32_t known_ready;    /* atomic: release after `known` is filled */
+
+void wrap_find_all(void)
+{
+    if (load_acquire(&known_ready) != 0)
+        return;
+    for (unsigned i = 0; i < KNOWN; i++)
+        store_relaxed(&known[i].found, dlsym(RTLD_NEXT, known[i].name));
+    store_release(&known_ready, 1);
+}
+
+static void *find_known(const char *name)
+{
+    if (load_acquire(&known_ready) == 0)
+        return NULL;
+    for (unsigned i = 0; i < KNOWN; i++)
+        if (strcmp(known[i].name, name) == 0)
+            return load_relaxed(&known[i].found);
+    return NULL;
+}
+
 void *wrap_find(void **cache, const char *name)
 {
-    void *found = dlsym(RTLD_NEXT, name);
+    void *found = find_known(name);
+
+    if (found == NULL)
+        found = dlsym(RTLD_NEXT, name);
 
     store_relaxed(cache, found);
     return found;

@@ -17,6 +17,11 @@
  * would free our blocks with libc's free.
  */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <dlfcn.h>
 #include <grp.h>
 #include <sched.h>
@@ -26,6 +31,8 @@
 
 #include "alloc/collect.h"
 #include "api/wrap_rows.h"
+#include "base/check.h"
+#include "base/options.h"
 
 _Static_assert(SYS_vfork == 58, "as in the assembly below");
 
@@ -42,8 +49,8 @@ static bool alone_begin(void)
 {
     struct thread *thread = thread_self;
 
-    if (thread != &thread_none && wrap_is_stranger(thread))
-        return false;
+    if (thread != &thread_none && (thread->in_runtime != 0 || wrap_is_stranger(thread)))
+        return false;           /* in_runtime: a handler that interrupted a slow path cannot wait */
     collect_suspend();
     return true;
 }
@@ -80,6 +87,53 @@ ALONE(setregid, (gid_t real_id, gid_t effective), (real_id, effective))
 ALONE(setresgid, (gid_t real_id, gid_t effective, gid_t saved), (real_id, effective, saved))
 ALONE(setgroups, (size_t count, const gid_t *groups), (count, groups))
 ALONE(initgroups, (const char *user, gid_t group), (user, group))
+
+/* Once a program has put a filter on its system calls, the collector's own could be its death: from
+ * then on the library is a plain malloc. */
+bool wrap_installs_filter(long nr, long operation)
+{
+    return (nr == SYS_prctl && operation == PR_SET_SECCOMP) ||
+           (nr == SYS_seccomp && (operation == SECCOMP_SET_MODE_STRICT ||
+                                  operation == SECCOMP_SET_MODE_FILTER));
+}
+
+long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f)
+{
+    bool alone = alone_begin();
+    bool ready = collect_set_ready(false);
+    long result = sys_call6(nr, a, b, c, d, e, f);
+
+    if (result < 0)
+        collect_set_ready(ready);
+    else if (ready && options.gctrace)
+        warn("no more collections: the program filters its system calls");
+    if (alone)
+        collect_resume();
+    return result;
+}
+
+#undef prctl
+EXPORT int prctl(int operation, ...)
+{
+    static void *cache;
+    int (*real)(int, ...) = (int (*)(int, ...))wrap_next(&cache, "prctl");
+    unsigned long a[4];
+    va_list arguments;
+
+    va_start(arguments, operation);
+    for (int i = 0; i < 4; i++)
+        a[i] = va_arg(arguments, unsigned long);
+    va_end(arguments);
+    if (!wrap_installs_filter(SYS_prctl, operation))
+        return real(operation, a[0], a[1], a[2], a[3]);
+    long result = wrap_install_filter(SYS_prctl, operation, (long)a[0], (long)a[1], (long)a[2],
+                                      (long)a[3], 0);
+
+    if (result >= 0)
+        return (int)result;
+    errno = (int)-result;
+    return -1;
+}
 
 /* The parent of a vfork, back. */
 long gcalloc_vfork_parent(long child);
@@ -125,6 +179,7 @@ __attribute__((used)) void *gcalloc_dlopen_real(void)
 {
     static void *cache;
 
+    wrap_find_all();
     return (void *)WRAP_REAL(cache, dlopen);
 }
 

@@ -90,6 +90,7 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
                           void *(*run)(void *), void *argument)
 {
     static void *cache;
+    wrap_find_all();
     __typeof__(&pthread_create) real = WRAP_REAL(cache, pthread_create);
     struct beginning *record = malloc(sizeof(*record));
 
@@ -106,6 +107,7 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 EXPORT int thrd_create(thrd_t *thread, thrd_start_t run, void *argument)
 {
     static void *cache;
+    wrap_find_all();
     __typeof__(&thrd_create) real = WRAP_REAL(cache, thrd_create);
     struct beginning *record = malloc(sizeof(*record));
 

@@ -116,7 +116,7 @@ static uintptr_t handler_of(uintptr_t address, uintptr_t own)
 static bool is_own(const struct thread *thread, uintptr_t sp)
 {
     return thread != &thread_none &&
-           (sp - thread->stack_low < thread->stack_high - thread->stack_low ||
+           (sp - thread->own_low < thread->stack_high - thread->own_low ||
             !wrap_is_stranger(thread));
 }
 

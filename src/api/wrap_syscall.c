@@ -30,6 +30,8 @@ const uint8_t gcalloc_syscall_waits[NUMBERS] __attribute__((used)) = {
     [SYS_semtimedop] = 1, [SYS_mq_timedsend] = 1, [SYS_mq_timedreceive] = 1,
     [SYS_io_getevents] = 1, [SYS_io_pgetevents] = 1, [SYS_io_uring_enter] = 1,
     [SYS_futex] = 1, [SYS_futex_waitv] = 1,
+    /* These do not wait, but may install a filter: see wrap_exec.c. */
+    [SYS_seccomp] = 1, [SYS_prctl] = 1,
 };
 
 /* Waking is what most futex calls do: not worth a park. */
@@ -64,7 +66,9 @@ __attribute__((used)) long gcalloc_syscall_parked(long nr, long a, long b, long 
     struct blocked blocked;
     long result;
 
-    if (nr == SYS_futex && !futex_waits(b)) {
+    if (wrap_installs_filter(nr, a)) {
+        result = wrap_install_filter(nr, a, b, c, d, e, f);
+    } else if ((nr == SYS_futex && !futex_waits(b)) || nr == SYS_seccomp || nr == SYS_prctl) {
         result = sys_call6(nr, a, b, c, d, e, f);
     } else {
         do {

@@ -30,6 +30,7 @@
 enum {
     REAP_PROBES = 64,           /* structures looked at per thread_reap_dead: 0.2 us each */
     REAP_CACHES = 4,            /* caches given back per call: tens of us each */
+    SURE_STACK = 1 << 20,
     GATE_SPINS = 50,
     GATE_SLEEP_NS = 50000,
     GATE_SLICE_NS = 10000000,
@@ -106,6 +107,7 @@ static void reset_thread(struct thread *thread)
     thread->parked_sp = 0;
     thread->stack_low = 0;
     thread->stack_high = 0;
+    thread->own_low = 0;
     thread->alternate_stack = 0;
     thread->handled_rip = 0;
     thread->handled_rsp = 0;
@@ -258,6 +260,8 @@ bool thread_announce(uintptr_t stack_low, uintptr_t stack_high)
     thread->announced = true;
     thread->stack_low = stack_low;
     thread->stack_high = stack_high;
+    /* The main thread's stack may grow further than this; then we ask for the thread's id. */
+    thread->own_low = stack_low != 0 || stack_high < SURE_STACK ? stack_low : stack_high - SURE_STACK;
     return true;
 }
 
@@ -521,6 +525,8 @@ void thread_fork_child(void)
     store_relaxed(&threads.attached, 0);
     if (self == NULL || self == &thread_none)
         return;
+    if (load_relaxed(&self->state) == THREAD_HELD)      /* the stopped world was the parent's */
+        store_relaxed(&self->state, THREAD_PARKED);
     self->process = threads.process;
     self->stop_pending = 0;
     store_relaxed(&threads.attached, 1);

@@ -47,6 +47,7 @@ struct thread {
     uintptr_t parked_sp;        /* valid while PARKED/HELD: scan from here up */
     uintptr_t stack_low;        /* lowest byte of the known stack, 0 when unknown */
     uintptr_t stack_high;       /* one past its highest byte */
+    uintptr_t own_low;          /* from here to stack_high it is surely this thread's stack */
     uintptr_t alternate_stack;  /* what sigaltstack was told last, 0 when none; owner */
     uint32_t stop_signals;      /* owner: how many stop signals it has answered */
     uint32_t limits_zeroed;     /* stop 1 set the push limits to 0; the owner restores them */

@@ -63,7 +63,8 @@ tables() {
 symbols() {
     local library=build/libgcalloc.so archive=build/libgcalloc.a allowed name
     [ -e "$library" ] || { printf 'SKIP symbols: %s is not built\n' "$library"; return; }
-    allowed=$(cat src/api/malloc_symbols.txt src/api/wrap_symbols.txt | grep -v '^#')
+    allowed=$(grep -v '^#' src/api/malloc_symbols.txt
+        sed -n 's/^WRAPPED(\(.*\))$/\1/p' src/api/wrap_symbols.def)
     for name in $({ nm -D --defined-only "$library"; nm -g --defined-only "$archive"; } |
         awk 'NF == 3 && $2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort -u); do
         case $name in
