@@ -123,6 +123,8 @@ stress() {
     stress_one forks 120 GCALLOC_DEBUG=gcstress=64
     stress_one forks 120 GCALLOC_DEBUG=gcstress=64,noworkers=1
     stress_one hidden 120
+    stress_one hidden 120 GCALLOC_DEBUG=nopagemapscan=2
+    stress_one sandbox 120
     stress_one threads_api 120
     stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024
     stress_one eintr 120

@@ -1,0 +1,87 @@
+/* sandbox.c -- a program that forbids itself the system calls that a collection makes
+ *
+ * PURPOSE  Installed by prctl or by syscall(SYS_seccomp), the filter kills the process at the first
+ *          forbidden call.  The library must not make one: it goes on as a plain malloc.
+ *          Each filter is tried in a child of its own, far beyond the size at which
+ *          collections start; one child without a filter shows that they do start.
+ */
+#define _GNU_SOURCE
+#include <gcalloc.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BLOCKS = 3000000 };
+
+static const int forbidden[] = { SYS_clone, SYS_rt_tgsigqueueinfo, SYS_openat,
+                                 SYS_process_vm_readv, SYS_mincore };
+
+static void forbid(int number, int by_prctl)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    struct sock_fprog program = { .len = 4, .filter = filter };
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    long result = by_prctl ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)
+                           : syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+
+    if (result != 0)
+        _exit(2);
+}
+
+/* A list of 192 MiB; 0 when no collection ran, 1 otherwise. */
+static int allocate(void)
+{
+    static void **head;
+    static struct gc_memstats stats;
+
+    for (int i = 0; i < BLOCKS; i++) {
+        void **block = malloc(64);
+        *block = head;
+        head = block;
+    }
+    gc_read_memstats(&stats);
+    return stats.num_gc != 0;
+}
+
+static int run(int number, int by_prctl)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        if (number >= 0)
+            forbid(number, by_prctl);
+        _exit(allocate());
+    }
+    waitpid(child, &status, 0);
+    return status;
+}
+
+int main(void)
+{
+    int failures = 0;
+
+    for (size_t i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++) {
+        int status = run(forbidden[i], i % 2 == 0);
+        printf("%s system call %d forbidden: status %x\n", status == 0 ? "ok" : "FAIL",
+               forbidden[i], (unsigned)status);
+        failures += status != 0;
+    }
+    int status = run(-1, 0);
+
+    printf("%s nothing forbidden: status %x\n", WEXITSTATUS(status) == 1 ? "ok" : "FAIL",
+           (unsigned)status);
+    return failures != 0 || WEXITSTATUS(status) != 1;
+}
