@@ -59,6 +59,16 @@ TRANSFER(getrandom, real((char *)data + done, bytes - done, flags))
 static ssize_t recv_all(int fd, void *data, size_t bytes, int flags)
 TRANSFER(recv, real(fd, (char *)data + done, bytes - done, flags))
 
+/* A datagram shorter than the buffer is whole: to go on would append the next one. */
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t length = sizeof type;
+
+    return sys_call6(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, (long)&type, (long)&length, 0) == 0 &&
+           type == SOCK_STREAM;
+}
+
 EXPORT ssize_t recv(int fd, void *data, size_t bytes, int flags)
 {
     static void *cache;
@@ -66,7 +76,7 @@ EXPORT ssize_t recv(int fd, void *data, size_t bytes, int flags)
     struct blocked blocked;
     ssize_t result;
 
-    if (UNLIKELY(flags & MSG_WAITALL))
+    if (UNLIKELY((flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL) && is_stream(fd))
         return recv_all(fd, data, bytes, flags);
     do {
         blocked_enter(&blocked);
