@@ -80,7 +80,7 @@ bench: all	## quick comparison with the other mallocs that are installed (minute
 	bench/run.py --quick
 
 bench-full: all	## the whole comparison
-	bench/run.py
+	bench/run.py --full
 
 leak-table: all	## the leak table of README.md
 	tests/demo/leak-table.sh

@@ -7,13 +7,6 @@
 
 enum { SPINS = 100 };
 
-static uint64_t waits;          /* atomic, relaxed: a statistic */
-
-uint64_t lock_waits(void)
-{
-    return load_relaxed(&waits);
-}
-
 bool lock_try(struct lock *lock)
 {
     uint32_t expected = 0;
@@ -23,7 +16,6 @@ bool lock_try(struct lock *lock)
 
 static COLD void wait_for(struct lock *lock)
 {
-    fetch_add_relaxed(&waits, 1);
     for (int i = 0; i < SPINS; i++) {
         if (load_relaxed(&lock->word) == 0 && lock_try(lock))
             return;

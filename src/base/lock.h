@@ -29,7 +29,5 @@ void lock_release(struct lock *lock);
 /* In a forked child, where the holder may not exist any more. */
 void lock_reset(struct lock *lock);
 bool lock_is_held(const struct lock *lock);
-/* How often any lock had to wait; for the statistics. */
-uint64_t lock_waits(void);
 
 #endif

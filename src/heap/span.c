@@ -80,22 +80,6 @@ void span_format(struct span *span, unsigned span_class)
     store_release(&span->state, large ? SPAN_LARGE : SPAN_SMALL);
 }
 
-uint32_t span_merge_freed(struct span *span)
-{
-    uint32_t free_slots = 0;
-
-    for (uint32_t w = 0; w * 64 < span->slots; w++) {
-        struct slot_bits *bits = &span->bits[w];
-        if (load_relaxed(&bits->freed) != 0) {
-            uint64_t freed = exchange_acquire(&bits->freed, 0);
-            store_relaxed(&bits->alloc, bits->alloc & ~freed);
-            bits->condemned &= ~freed;
-        }
-        free_slots += 64 - count_bits(bits->alloc | bits->condemned);
-    }
-    return free_slots - (uint32_t)(align_up(span->slots, 64) - span->slots);
-}
-
 bool span_check(const struct span *span)
 {
     if (!span_in_use(span))

@@ -152,9 +152,6 @@ void span_format(struct span *span, unsigned span_class);
 struct span *span_header_alloc(uint32_t words);
 void span_header_free(struct span *span);
 
-/* Merges the freed bits into alloc (owner only, span swept).  Returns the number of free slots. */
-uint32_t span_merge_freed(struct span *span);
-
 bool span_check(const struct span *span);
 
 #endif
