@@ -1,59 +1,48 @@
-/* collect.c -- see collect.h
+/* collect.c -- see collect.h: counting, pacing, assisting
  *
- * One collector at a time: a task of ours (world/task.h), or, when the kernel gives
- * us no task, the thread that asked.  It runs cycles until nobody wants another,
- * sweeps what nobody else has swept, and ends: between cycles the program has
- * exactly the threads that it made itself.
- *
- *     idle -- start --> running cycle n -- swept --> idle, finished = n
- *                           ^  somebody asked meanwhile  |
- *                           +----------------------------+
- *
- * Fork.  The collector is inside the runtime gate while it runs a cycle and for
- * each batch of sweeping, so a forked child never sees a half-done cycle; it sees
- * at most spans that wait for their sweep, which refills do lazily.
+ * LOCKING  The counts are atomic and relaxed: every thread adds what it took and gave back since
+ *          it last did.  The pacer is guarded by `pacing`, a flag that threads only try to
+ *          take; what others read of it are copies.
  */
 #include "alloc/collect.h"
 
 #include "base/atomics.h"
-#include "base/lock.h"
 #include "base/options.h"
-#include "base/park.h"
+#include "base/sys.h"
+#include "gc/limiter.h"
+#include "gc/mark.h"
 #include "gc/pacer.h"
 #include "heap/pages.h"
 #include "os/host.h"
-#include "watch/gctrace.h"
 #include "watch/stats.h"
-#include "world/fork.h"
-#include "world/task.h"
 
 enum {
     ACCOUNT_BYTES = 64 << 10,   /* what a thread may keep to itself; less under gcstress */
-    SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
+    ASSIST_LEAST = 4 << 10,     /* bytes of work that are worth beginning */
+    ASSIST_MOST = 64 << 10,     /* ... and at most at a time: 30 us or so */
 };
 
-static struct lock cycle_lock = LOCK_INIT(CYCLE);
-
-static struct collector {
-    /* Under CYCLE; the numbers are also read without it, atomically. */
-    bool ready;                 /* the world can be stopped */
-    bool running;
-    bool again;                 /* somebody wants a cycle that starts later than the running one */
-    bool forced;                /* ... and asked by hand */
-    uint32_t suspended;         /* collect_suspend nesting */
-    uint32_t started;           /* cycles begun */
-    uint32_t finished;          /* cycles whose sweep is over; futex */
-    uint32_t last_abandoned;    /* number of the last cycle that was abandoned */
-
+static struct {
     /* Atomic, relaxed. */
-    int64_t live;               /* bytes not free, as told */
+    int64_t live, gc_live;      /* bytes not free, as told; of them gc_alloc memory */
     uint64_t allocated;         /* bytes ever, as told */
     uint64_t stress_at;         /* gcstress: allocated at which the next cycle starts */
-    uint64_t goal;
+    uint64_t trigger, gc_trigger;
+    uint64_t free_trigger;      /* for both while the limiter is full */
+    uint64_t assist, gc_assist; /* ratios, see pacer.h */
+    uint64_t stolen;            /* work of the background markers that allocations have used up */
     uint32_t enabled;           /* cycles make sense */
 
-    struct pacer pacer;         /* the collector's own, and under CYCLE when it is idle */
-} collector = { .goal = UINT64_MAX };
+    uint32_t pacing;            /* atomic: somebody has the pacer */
+    struct pacer pacer;
+    struct limiter limiter;
+    uint64_t gc_cpu_ns;         /* the collector's processor time ever */
+    uint64_t cpu_at_start_ns;   /* of the process, when the running cycle began */
+    /* Of what sweeps have freed ever, so much was subtracted from live and gc_live.  By
+     * whoever runs cycles. */
+    struct sweep_totals settled;
+    uint64_t in_use_bytes, goal_then;   /* when the last marking ended, for the scavenger */
+} policy = { .trigger = UINT64_MAX, .gc_trigger = UINT64_MAX };
 
 static struct pacer_knobs knobs_now(void)
 {
@@ -65,35 +54,92 @@ static struct pacer_knobs knobs_now(void)
     };
 }
 
-uint64_t heap_live_bytes(void)
+static uint64_t at_least_0(int64_t bytes)
 {
-    int64_t live = load_relaxed(&collector.live);
-
-    return live > 0 ? (uint64_t)live : 0;
+    return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
-static void publish_goal(uint64_t goal)
+uint64_t heap_live_bytes(void)
 {
-    store_relaxed(&collector.goal, goal);
-    stats_note_goal(goal);
+    return at_least_0(load_relaxed(&policy.live));
+}
+
+static struct pacer_heap heap_now(void)
+{
+    return (struct pacer_heap){ .total = heap_live_bytes(),
+                                .gc = at_least_0(load_relaxed(&policy.gc_live)) };
+}
+
+/* --- the pacer ------------------------------------------------------------------- */
+
+static bool try_pacing(void)
+{
+    uint32_t free = 0;
+
+    return cas_acquire(&policy.pacing, &free, 1);
+}
+
+static void begin_pacing(void)
+{
+    while (!try_pacing())
+        sys_yield();
+}
+
+static void publish(void)
+{
+    store_relaxed(&policy.trigger, policy.pacer.trigger);
+    store_relaxed(&policy.gc_trigger, policy.pacer.gc_trigger);
+    store_relaxed(&policy.free_trigger, policy.pacer.free_trigger);
+    store_relaxed(&policy.assist, policy.pacer.assist);
+    store_relaxed(&policy.gc_assist, policy.pacer.gc_assist);
+    stats_note_goal(policy.pacer.goal);
+}
+
+static void end_pacing(void)
+{
+    publish();
+    store_release(&policy.pacing, 0);
+}
+
+/* While the limiter lets nobody collect, somebody has to tell it that time goes by. */
+static bool is_limited(void)
+{
+    if (!limiter_limiting(&policy.limiter))
+        return false;
+    if (try_pacing()) {
+        limiter_advance(&policy.limiter, host_clock_ns(), policy.gc_cpu_ns);
+        store_release(&policy.pacing, 0);
+    }
+    return limiter_limiting(&policy.limiter);
+}
+
+bool collect_goal_reached(void)
+{
+    if (!load_relaxed(&policy.enabled) || collect_is_running())
+        return false;
+    if (options.gcstress != 0)
+        return load_relaxed(&policy.allocated) >= load_relaxed(&policy.stress_at);
+    struct pacer_heap now = heap_now();
+
+    if (now.total < load_relaxed(&policy.trigger) && now.gc < load_relaxed(&policy.gc_trigger))
+        return false;
+    return !is_limited() || now.total >= load_relaxed(&policy.free_trigger);
 }
 
 /* --- counting ------------------------------------------------------------------ */
 
-static bool goal_reached(void)
+static void tell(struct thread *thread, int64_t live, int64_t gc_live, uint64_t allocated)
 {
-    if (!load_relaxed(&collector.enabled) || load_relaxed(&collector.running))
-        return false;
-    if (options.gcstress != 0)
-        return load_relaxed(&collector.allocated) >= load_relaxed(&collector.stress_at);
-    return heap_live_bytes() >= load_relaxed(&collector.goal);
-}
-
-static void tell(struct thread *thread, int64_t live, uint64_t allocated)
-{
-    fetch_add_relaxed(&collector.live, live);
-    fetch_add_relaxed(&collector.allocated, allocated);
-    if (UNLIKELY(goal_reached()))
+    fetch_add_relaxed(&policy.live, live);
+    if (gc_live != 0)
+        fetch_add_relaxed(&policy.gc_live, gc_live);
+    fetch_add_relaxed(&policy.allocated, allocated);
+    if (UNLIKELY(load_relaxed(&gc_phase) == GC_MARKING) && try_pacing()) {
+        pacer_revise(&policy.pacer, heap_now(), mark_totals().scanned,
+                     limiter_limiting(&policy.limiter));
+        end_pacing();
+    }
+    if (UNLIKELY(collect_goal_reached()))
         thread->wants_cycle = true;
 }
 
@@ -107,12 +153,15 @@ void collect_account(struct thread *thread)
     if (live < ACCOUNT_BYTES && live > -ACCOUNT_BYTES && allocated < ACCOUNT_BYTES &&
         options.gcstress == 0)
         return;
+    int64_t gc_live = cache->gc_bytes - thread->gc_accounted;
+
     thread->accounted = now;
+    thread->gc_accounted = cache->gc_bytes;
     thread->allocation_seen = cache->allocated_bytes;
-    tell(thread, live, allocated);
+    tell(thread, live, gc_live, allocated);
 }
 
-void collect_account_large(struct thread *thread, int64_t bytes)
+void collect_account_large(struct thread *thread, enum kind kind, int64_t bytes)
 {
     struct mcache *cache = &thread->cache;
 
@@ -123,272 +172,201 @@ void collect_account_large(struct thread *thread, int64_t bytes)
         cache->freed_bytes += (uint64_t)-bytes;
         cache->freed_count++;
     }
+    if (kind != KIND_MALLOC)
+        cache->gc_bytes += bytes;
     collect_account(thread);
 }
 
-/* --- the collector ----------------------------------------------------------------- */
-
-static unsigned start_helpers(unsigned wanted)
+/* What sweeps have freed is live no more. */
+static void settle(void)
 {
-    unsigned started = 0;
+    struct sweep_totals now = sweep_totals_ever();
+    uint64_t freed = now.freed_bytes - policy.settled.freed_bytes;
+    uint64_t malloc_freed = now.freed_malloc_bytes - policy.settled.freed_malloc_bytes;
 
-    while (started < wanted && !options.noworkers && task_spawn(cycle_help_mark, NULL))
-        started++;
-    return started;
+    policy.settled = now;
+    fetch_sub_relaxed(&policy.live, (int64_t)freed);
+    fetch_sub_relaxed(&policy.gc_live, (int64_t)(freed - malloc_freed));
 }
 
-static void set_goal(const struct cycle_report *report)
+/* --- assisting ------------------------------------------------------------------------ */
+
+/* Uses up work that the background markers have done and nobody has used yet. */
+static uint64_t take_credit(uint64_t work)
 {
-    struct pacer_knobs knobs = knobs_now();
+    uint64_t done = mark_background_scanned();
+    uint64_t used = load_relaxed(&policy.stolen);
+
+    if (done <= used)
+        return 0;
+    uint64_t taken = min_size(work, done - used);
+
+    fetch_add_relaxed(&policy.stolen, taken);
+    return taken;
+}
+
+static COLD void assist(struct thread *thread)
+{
+    struct mcache *cache = &thread->cache;
+    uint64_t bytes = cache->allocated_bytes - thread->assist_seen;
+    uint64_t ratio = max_size(load_relaxed(&policy.assist), load_relaxed(&policy.gc_assist));
+
+    thread->assist_seen = cache->allocated_bytes;
+    if (ratio == 0) {
+        thread->assist_debt = 0;
+        return;
+    }
+    thread->assist_debt += pacer_assist_work(ratio, min_size(bytes, GIB));
+    if (thread->assist_debt < ASSIST_LEAST || limiter_limiting(&policy.limiter))
+        return;
+    uint64_t wanted = min_size(thread->assist_debt, ASSIST_MOST);
+    uint64_t done = take_credit(wanted);
+
+    if (done < wanted)
+        done += mark_assist(wanted - done);
+    thread->assist_debt -= min_size(done, thread->assist_debt);
+    /* What cannot be worked off now, for there is nothing to do, is forgiven. */
+    thread->assist_debt = min_size(thread->assist_debt, 4 * ASSIST_MOST);
+}
+
+void collect_assist(struct thread *thread)
+{
+    if (UNLIKELY(load_relaxed(&gc_phase) == GC_MARKING))
+        assist(thread);
+    else
+        thread->assist_seen = thread->cache.allocated_bytes;
+}
+
+/* --- around a cycle -------------------------------------------------------------------- */
+
+void collect_cycle_begins(struct cycle_report *report)
+{
+    settle();
+    begin_pacing();
+    report->goal = policy.pacer.goal;
+    policy.cpu_at_start_ns = host_process_cpu_ns();
+    store_relaxed(&policy.stolen, 0);
+    pacer_start_cycle(&policy.pacer, heap_now(), limiter_limiting(&policy.limiter));
+    end_pacing();
+}
+
+static void count_cpu(const struct cycle_report *report)
+{
+    policy.gc_cpu_ns += report->mark_cpu_ns;
+    limiter_advance(&policy.limiter, host_clock_ns(), policy.gc_cpu_ns);
+}
+
+void collect_cycle_abandoned(void)
+{
+    uint64_t live = heap_live_bytes();
+
+    settle();
+    begin_pacing();
+    pacer_abandon_cycle(&policy.pacer);
+    /* Not at once again: whoever could not be stopped may still be so. */
+    policy.pacer.trigger = live + live / 8 + MIB;
+    policy.pacer.gc_trigger = UINT64_MAX;
+    end_pacing();
+}
+
+static struct pacer_input pacer_input(const struct cycle_report *report)
+{
+    struct pacer_heap after = heap_now();
+    uint64_t live = report->malloc_live + report->gc_live;
+    bool beside = report->method != METHOD_STOPPED;
+    uint64_t cpu_ns = host_process_cpu_ns() - policy.cpu_at_start_ns;
     struct pacer_input input = {
         .malloc_live = report->malloc_live,
         .gc_live = report->gc_live,
+        .kept = after.total > live ? after.total - live : 0,
+        .gc_kept = after.gc > report->gc_live ? after.gc - report->gc_live : 0,
         .roots = report->stack_bytes + report->root_bytes,
-        .malloc_reclaimed = report->malloc_reclaim_bytes,
         .malloc_condemned = report->condemned_bytes,
-        .kept = report->heap_live + report->cached_bytes - report->malloc_live - report->gc_live,
+        .malloc_reclaimed = report->malloc_reclaim_bytes,
         .overhead = meta_bytes(),
     };
 
-    pacer_update(&collector.pacer, &knobs, &input);
-    publish_goal(collector.pacer.goal);
-}
-
-static void sweep_rest(void)
-{
-    bool more = true;
-
-    while (more) {
-        if (!runtime_enter_task())
-            return;             /* refills, or the next cycle, sweep what is left */
-        more = sweep_some(SWEEP_BATCH);
-        runtime_leave_task();
+    if (beside) {
+        input.at_end = (struct pacer_heap){ report->heap_after_mark, report->gc_after_mark };
+        input.scan_work = report->scanned_bytes;
+        input.worker_cpu_ns = report->mark_cpu_ns;
+        input.mutator_cpu_ns = cpu_ns > report->mark_cpu_ns ? cpu_ns - report->mark_cpu_ns : 0;
     }
-    while (!sweep_is_done())    /* somebody is sweeping the last ones */
-        sys_yield();
+    return input;
 }
 
-static void run_cycle(bool forced)
+void collect_cycle_swept(struct cycle_report *report)
 {
-    struct cycle_report report = { .goal = load_relaxed(&collector.goal) };
+    struct pacer_knobs knobs = knobs_now();
+    struct sweep_totals swept = sweep_totals();
 
-    bool done = runtime_enter_task();
+    settle();
+    report->reclaim_bytes = swept.freed_bytes;
+    report->malloc_reclaim_bytes = swept.freed_malloc_bytes;
+    report->condemned_bytes = swept.condemned_bytes;
+    struct pacer_input input = pacer_input(report);
 
-    if (done) {
-        done = cycle_run(forced, start_helpers, &report);
-        runtime_leave_task();
-    } else {
-        report.abandoned = "a fork is waiting for a lock of stdio";
-    }
-    if (done) {
-        fetch_sub_relaxed(&collector.live, (int64_t)report.reclaim_bytes);
-        set_goal(&report);
-    } else {
-        store_relaxed(&collector.last_abandoned, load_relaxed(&collector.started));
-        /* Not at once again: whoever could not be stopped may still be so. */
-        publish_goal(heap_live_bytes() + heap_live_bytes() / 8 + MIB);
-    }
-    if (options.gctrace)
-        gctrace_print(&report);
-    stats_note_cycle(&report);
-    sweep_rest();
-    store_relaxed(&collector.stress_at, load_relaxed(&collector.allocated) +
-                                            (uint64_t)options.gcstress * KIB);
+    begin_pacing();
+    count_cpu(report);
+    if (report->method == METHOD_STOPPED)
+        pacer_abandon_cycle(&policy.pacer);
+    pacer_update(&policy.pacer, &knobs, &input);
+    end_pacing();
+    store_relaxed(&policy.stress_at, load_relaxed(&policy.allocated) +
+                                         (uint64_t)options.gcstress * KIB);
+    policy.in_use_bytes = pages_in_use_bytes();
+    policy.goal_then = policy.pacer.goal;
 }
 
-/* The body of the collector's task. */
-static void collector_main(void *unused)
+uint64_t collect_gc_live_bytes(void)
 {
-    bool again;
-
-    (void)unused;
-    do {
-        lock_acquire(&cycle_lock);
-        bool forced = collector.forced;
-        collector.forced = false;
-        lock_release(&cycle_lock);
-
-        run_cycle(forced);
-
-        lock_acquire(&cycle_lock);
-        store_release(&collector.finished, collector.started);
-        again = collector.again && collector.suspended == 0;
-        if (again) {
-            collector.again = false;
-            collector.started++;
-        } else {
-            store_relaxed(&collector.running, false);
-        }
-        lock_release(&cycle_lock);
-        park_wake_all(&collector.finished);
-    } while (again);
+    return heap_now().gc;
 }
 
-/* CYCLE held.  Makes somebody run a cycle that starts from now on; *inline_run: it is the caller. */
-static bool start_locked(bool forced, bool *inline_run)
+uint64_t collect_retain_bytes(void)
 {
-    *inline_run = false;
-    if (!collector.ready || collector.suspended != 0)
-        return false;
-    collector.forced |= forced;
-    if (collector.running) {
-        collector.again = true;
-        return true;
-    }
-    collector.started++;
-    store_relaxed(&collector.running, true);
-    *inline_run = options.noworkers || !task_spawn(collector_main, NULL);
-    return true;
+    return pages_retain_bytes(policy.in_use_bytes, policy.pacer.goal, policy.goal_then);
 }
 
-/* The calling thread is the collector for once.  It counts as parked: its
- * registers and stack are scanned like everybody's.  No handler of the program may run
- * meanwhile: it would allocate inside the collector. */
-static void run_inline(void)
-{
-    struct thread *thread = thread_self;
-    struct spilled_registers save;
-    uint64_t mask = signals_block_all();
-
-    thread_park(thread, &save);
-    collector_main(NULL);
-    thread_unpark(thread);
-    signals_restore(mask);
-}
-
-static void wait_finished(uint32_t number)
-{
-    struct thread *thread = thread_self;
-    struct spilled_registers save;
-    uint32_t finished;
-
-    thread_park(thread, &save);
-    while ((int32_t)((finished = load_acquire(&collector.finished)) - number) < 0)
-        park_wait(&collector.finished, finished, PARK_FOREVER);
-    thread_unpark(thread);
-}
-
-void collect_start_wanted(void)
-{
-    bool inline_run = false, started = false;
-
-    thread_self->wants_cycle = false;
-    lock_acquire(&cycle_lock);
-    if (goal_reached())
-        started = start_locked(false, &inline_run);
-    uint32_t number = collector.started;
-    lock_release(&cycle_lock);
-    if (inline_run)
-        run_inline();
-    else if (started && options.gcstress != 0)
-        wait_finished(number);  /* or the program would outrun the collections it asked for */
-}
-
-bool collect_now(void)
-{
-    bool inline_run;
-
-    if (thread_attach() == NULL)
-        return false;
-    lock_acquire(&cycle_lock);
-    uint32_t number = collector.started + 1;
-    bool started = start_locked(true, &inline_run);
-    lock_release(&cycle_lock);
-    if (!started)
-        return false;
-    if (inline_run)
-        run_inline();
-    wait_finished(number);
-    return load_relaxed(&collector.last_abandoned) != number;
-}
-
-bool collect_for_memory(struct thread *thread)
-{
-    if (!load_relaxed(&collector.enabled) || thread->nesting > 1)
-        return false;
-    /* One try for each failure, two cycles for malloc blocks: the second finds
-     * what the first condemned. */
-    runtime_leave(thread);
-    bool done = collect_now() && collect_now();
-
-    runtime_enter();
-    pages_release_idle(0, SIZE_MAX);
-    return done;
-}
-
-/* --- knobs, suspension, fork -------------------------------------------------------- */
+/* --- knobs, fork, start ------------------------------------------------------------------ */
 
 void collect_enable_gc(void)
 {
-    if (UNLIKELY(!load_relaxed(&collector.enabled)))
-        store_relaxed(&collector.enabled, 1);
+    if (UNLIKELY(!load_relaxed(&policy.enabled)))
+        store_relaxed(&policy.enabled, 1);
+}
+
+bool collect_is_enabled(void)
+{
+    return load_relaxed(&policy.enabled) != 0;
 }
 
 void collect_knobs_changed(void)
 {
     struct pacer_knobs knobs = knobs_now();
 
-    lock_acquire(&cycle_lock);
-    if (!collector.running) {
-        pacer_retune(&collector.pacer, &knobs);
-        publish_goal(collector.pacer.goal);
-    }
-    lock_release(&cycle_lock);
+    begin_pacing();
+    pacer_retune(&policy.pacer, &knobs);
+    end_pacing();
 }
 
-void collect_suspend(void)
+void collect_policy_fork_child(void)
 {
-    lock_acquire(&cycle_lock);
-    collector.suspended++;
-    bool running = collector.running;
-    uint32_t number = collector.started;
-    lock_release(&cycle_lock);
-    if (running && thread_attach() != NULL)
-        wait_finished(number);
-    task_wait_all();
+    policy.pacing = 0;
+    pacer_abandon_cycle(&policy.pacer);
+    publish();
 }
 
-bool collect_set_ready(bool ready)
+void collect_policy_init(void)
 {
-    lock_acquire(&cycle_lock);
-    bool before = collector.ready;
-
-    collector.ready = ready;
-    lock_release(&cycle_lock);
-    return before;
-}
-
-void collect_resume(void)
-{
-    bool inline_run = false;
-
-    lock_acquire(&cycle_lock);
-    collector.suspended--;
-    if (collector.suspended == 0 && collector.again && !collector.running) {
-        collector.again = false;
-        start_locked(false, &inline_run);   /* somebody waits for it */
-    }
-    lock_release(&cycle_lock);
-    if (inline_run)
-        run_inline();
-}
-
-void collect_fork_child(void)
-{
-    lock_reset(&cycle_lock);
-    collector.running = collector.again = collector.forced = false;
-    collector.suspended = 0;
-    collector.finished = collector.started;
-}
-
-void collect_init(void)
-{
+    if (options.memory_limit_auto)
+        options.memory_limit = host_auto_limit();
     struct pacer_knobs knobs = knobs_now();
 
-    pacer_init(&collector.pacer, &knobs);
-    publish_goal(collector.pacer.goal);
-    collector.stress_at = (uint64_t)options.gcstress * KIB;
+    pacer_init(&policy.pacer, &knobs);
+    limiter_init(&policy.limiter, host_cpus(), host_clock_ns(), 0);
+    publish();
+    policy.stress_at = (uint64_t)options.gcstress * KIB;
     if (options.mode == MODE_COLLECT)
-        collector.enabled = 1;
-    collector.ready = true;
+        policy.enabled = 1;
 }

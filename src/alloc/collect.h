@@ -1,8 +1,8 @@
 /* collect.h -- who starts a cycle, who sweeps, who waits
  *
- * PURPOSE  The policy above the mechanism of gc/cycle: counts allocation,
- *          starts the collector's task when the pacer's goal is reached, runs the
- *          background sweeper, prints the report.
+ * PURPOSE  The policy above the mechanism of gc/cycle.  collect.c counts allocation and keeps
+ *          the pacer; collector.c is the collector's task: when it is started, what it does
+ *          after a cycle, when it ends.
  */
 #ifndef GCALLOC_ALLOC_COLLECT_H
 #define GCALLOC_ALLOC_COLLECT_H
@@ -15,7 +15,9 @@ uint64_t heap_live_bytes(void);
 /* Slow paths, in the runtime: tells the pacer what the thread's cache took and gave back. */
 void collect_account(struct thread *thread);
 /* The same for a large object. */
-void collect_account_large(struct thread *thread, int64_t bytes);
+void collect_account_large(struct thread *thread, enum kind kind, int64_t bytes);
+/* Slow paths that allocated, in the runtime: while a cycle marks and is behind, helps it. */
+void collect_assist(struct thread *thread);
 /* After the runtime was left: starts the cycle that the goal asks for, in the background,
  * or here when no task can be had. */
 void collect_start_wanted(void);
@@ -33,7 +35,27 @@ void collect_suspend(void);
 void collect_resume(void);
 /* No cycle starts while it is false, not in forked children either.  The previous value. */
 bool collect_set_ready(bool ready);
+/* The program wants userfaultfd for itself.  Not in the runtime. */
+void collect_avoid_userfaultfd(void);
 void collect_fork_child(void);
 void collect_init(void);
+
+/* --- between collect.c and collector.c ------------------------------------------------ */
+
+/* Should a cycle start now? */
+bool collect_goal_reached(void);
+/* Around a cycle, by whoever runs it. */
+void collect_cycle_begins(struct cycle_report *report);
+void collect_cycle_abandoned(void);
+/* Its sweep is over. */
+void collect_cycle_swept(struct cycle_report *report);
+/* A cycle runs: until it is over no other is due. */
+bool collect_is_running(void);
+/* What the scavenger leaves to the heap, bytes; see pages.h. */
+uint64_t collect_retain_bytes(void);
+bool collect_is_enabled(void);
+uint64_t collect_gc_live_bytes(void);
+void collect_policy_fork_child(void);
+void collect_policy_init(void);
 
 #endif

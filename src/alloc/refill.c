@@ -103,6 +103,7 @@ static void *small_slow(struct thread *thread, unsigned span_class)
             collected = true;
         }
         collect_account(thread);
+        collect_assist(thread);
     }
 }
 
@@ -117,7 +118,12 @@ static void *large_slow(struct thread *thread, size_t bytes, size_t alignment, e
         if (span == NULL && reclaim_spans())
             span = pages_alloc_large(kind, bytes, alignment, sweep_generation, zeroed);
         if (span != NULL) {
-            collect_account_large(thread, (int64_t)span->slot_bytes);
+            if (load_relaxed(&span_allocate_black))
+                span_mark(span, 0);
+            if (UNLIKELY(options.gccheckmark) && !*zeroed)
+                memset((void *)span->base, 0, span->slot_bytes);
+            collect_account_large(thread, kind, (int64_t)span->slot_bytes);
+            collect_assist(thread);
             return (void *)span->base;
         }
         if (collected || !collect_for_memory(thread))

@@ -9,8 +9,11 @@
  */
 #include "alloc/alloc.h"
 
+#include <string.h>
+
 #include "alloc/collect.h"
 #include "base/check.h"
+#include "base/options.h"
 #include "base/sys.h"
 #include "gc/cycle.h"
 #include "heap/pages.h"
@@ -56,6 +59,8 @@ static void release_to_span(struct thread *thread, struct span *span, uint32_t s
 {
     thread->cache.freed_count++;
     thread->cache.freed_bytes += span->slot_bytes;
+    if (span_kind(span) != KIND_MALLOC)
+        thread->cache.gc_bytes -= (int64_t)span->slot_bytes;
     thread->cache.class_flushed[span->span_class]++;
     span_release_slot(span, slot);
 }
@@ -87,7 +92,9 @@ static void free_small(struct thread *thread, struct span *span, void *block)
         die_double_free(span, block);
     store_relaxed(&span->slot_state[slot], SLOT_IN);
     if (load_relaxed(&gc_phase) == GC_MARKING)
-        span_mark(span, slot);
+        span_mark(span, slot);  /* I2 */
+    if (UNLIKELY(options.gccheckmark))
+        memset(block, 0, span->slot_bytes);
     /* A condemned block that the program has all the same: its pointer was where
      * nobody can look. */
     bool condemned = (load_relaxed(&span->bits[slot >> 6].condemned) & bit) != 0;
@@ -101,6 +108,7 @@ static void free_small(struct thread *thread, struct span *span, void *block)
 static void free_large(struct thread *thread, struct span *span, void *block)
 {
     int64_t bytes = (int64_t)span->slot_bytes;
+    enum kind kind = span_kind(span);
 
     if ((uintptr_t)block != span->base)
         die_interior(span, 0, block);
@@ -108,7 +116,7 @@ static void free_large(struct thread *thread, struct span *span, void *block)
         die_double_free(span, block);
     store_relaxed(&span->live, 0);
     pages_free(span);
-    collect_account_large(thread, -bytes);
+    collect_account_large(thread, kind, -bytes);
 }
 
 static void free_checked(struct thread *thread, void *block)

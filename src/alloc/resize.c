@@ -11,6 +11,7 @@
 
 #include "alloc/collect.h"
 #include "base/check.h"
+#include "base/options.h"
 #include "base/sys.h"
 #include "gc/sweep.h"
 #include "heap/pages.h"
@@ -85,9 +86,11 @@ static bool resize_large(struct span *span, size_t bytes)
     if (thread == NULL)
         return false;
     int64_t before = (int64_t)span->slot_bytes;
-    bool done = pages_resize_large(span, bytes);
+    /* gccheckmark: pages that were used before hold stale pointers. */
+    bool done = (!options.gccheckmark || bytes <= span->slot_bytes) &&
+                pages_resize_large(span, bytes);
 
-    collect_account_large(thread, (int64_t)span->slot_bytes - before);
+    collect_account_large(thread, span_kind(span), (int64_t)span->slot_bytes - before);
     runtime_leave(thread);
     return done;
 }
@@ -108,6 +111,13 @@ static bool move_pages(struct span *from, struct span *to, size_t bytes)
     return false;
 }
 
+/* Moved pages are in no list of written ones: a cycle that marks would miss what they hold.  In
+ * the runtime, where the phase stands still. */
+static bool may_move(void)
+{
+    return !load_relaxed(&span_allocate_black);
+}
+
 static void copy_block(void *to, void *from, size_t bytes)
 {
     struct span *source = span_of((uintptr_t)from);
@@ -115,7 +125,8 @@ static void copy_block(void *to, void *from, size_t bytes)
 
     if (bytes >= MOVE_MIN && source->state == SPAN_LARGE && target->state == SPAN_LARGE) {
         struct thread *thread = runtime_enter();
-        bool moved = thread != NULL && !source->moved && move_pages(source, target, bytes);
+        bool moved = thread != NULL && !source->moved && may_move() &&
+                     move_pages(source, target, bytes);
         if (thread != NULL)
             runtime_leave(thread);
         if (moved)

@@ -10,6 +10,8 @@
 #include "alloc/alloc.h"
 #include "alloc/collect.h"
 #include "base/options.h"
+#include "gc/barrier.h"
+#include "world/thread.h"
 #include "watch/stats.h"
 #include "world/roots.h"
 
@@ -180,11 +182,10 @@ EXPORT const char *gc_version(void)
 
 /* ---- barrier ---- */
 
-/* Written by nobody while cycles mark in a stopped world; see gcalloc.h. */
-EXPORT unsigned gc_barrier_on;
-
-EXPORT void gc_write_slow(const void *old_value UNUSED, const void *new_value UNUSED)
+EXPORT void gc_write_slow(const void *old_value, const void *new_value)
 {
+    barrier_record((uintptr_t)old_value);
+    barrier_record((uintptr_t)new_value);
 }
 
 EXPORT bool gc_compare_exchange(void *slot, const void *expected, const void *desired)
@@ -197,7 +198,41 @@ EXPORT bool gc_compare_exchange(void *slot, const void *expected, const void *de
     return true;
 }
 
+/* Records the whole words of a range. */
+static void record_range(const void *low, size_t bytes)
+{
+    const uintptr_t *word = (const uintptr_t *)align_up((uintptr_t)low, sizeof(uintptr_t));
+
+    for (; (uintptr_t)(word + 1) <= (uintptr_t)low + bytes; word++)
+        barrier_record(load_relaxed(word));
+}
+
+/* The values stored are shaded after the copy, from where they are then.  Before that they may be
+ * in the copy alone, so a stop that comes in between scans what is being copied to (copy_low).
+ * In a handler that interrupts another copy there is no room to say so: what is copied is
+ * shaded before as well. */
 EXPORT void *gc_memmove(void *to, const void *from, size_t bytes)
 {
-    return memmove(to, from, bytes);
+    struct thread *thread = thread_self;
+    bool nested = thread == NULL || thread == &thread_none || thread->copy_low != 0;
+
+    if (!nested) {
+        thread->copy_high = (uintptr_t)to + bytes;
+        COMPILER_BARRIER();
+        *(volatile uintptr_t *)&thread->copy_low = (uintptr_t)to;
+    }
+    COMPILER_BARRIER();
+    if (UNLIKELY(load_relaxed(&gc_barrier_on) != 0)) {
+        record_range(to, bytes);
+        if (nested)
+            record_range(from, bytes);
+    }
+    memmove(to, from, bytes);
+    COMPILER_BARRIER();
+    if (UNLIKELY(load_relaxed(&gc_barrier_on) != 0))
+        record_range(to, bytes);
+    COMPILER_BARRIER();
+    if (!nested)
+        *(volatile uintptr_t *)&thread->copy_low = 0;
+    return to;
 }

@@ -4,7 +4,7 @@
  *            in place of libc's of the same name, and call these in turn.  Three
  *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
  *            that a stop signal would cut short (wrap_block*.c), and calls that
- *            change the rules for us (wrap_signal.c, wrap_exec.c).
+ *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c).
  *
  * Blocked regions.  A call that may wait is made PARKED (world/thread.h): a stop then
  * needs no signal, and the call is neither cut short nor fails with EINTR.  While
@@ -146,9 +146,15 @@ INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t byt
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
 
+/* From here to collect_resume the process has no task of ours and no cycle runs.  False: it cannot be,
+ * and there is nothing to resume (wrap_exec.c). */
+bool wrap_alone_begin(void);
 /* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
 bool wrap_installs_filter(long nr, long operation);
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f);
+/* A system call that is not made just so, and how to make it: -errno, or its result (wrap_kernel.c). */
+bool wrap_is_special(long nr, long a);
+long wrap_special(long nr, long a, long b, long c, long d, long e, long f);
 
 /* A relative timeout that survives a repeated call. */
 struct wait_limit {

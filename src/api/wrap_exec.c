@@ -42,10 +42,8 @@ BLOCKING_ONCE6(int, posix_spawn, pid_t *, const char *, const posix_spawn_file_a
 BLOCKING_ONCE6(int, posix_spawnp, pid_t *, const char *, const posix_spawn_file_actions_t *,
                const posix_spawnattr_t *, char *const *, char *const *)
 
-/* alone_begin -- from here to alone_end the process has no task of ours
- *
- * Not for the child of vfork: our tasks are not in its process. */
-static bool alone_begin(void)
+/* Not for the child of vfork: our tasks are not in its process. */
+bool wrap_alone_begin(void)
 {
     struct thread *thread = thread_self;
 
@@ -70,7 +68,7 @@ static int alone_end(bool alone, int result)
     {                                                   \
         static void *cache;                             \
         __typeof__(&name) real = WRAP_REAL(cache, name); \
-        bool alone = alone_begin();                     \
+        bool alone = wrap_alone_begin();                \
                                                         \
         return alone_end(alone, real arguments);        \
     }
@@ -99,7 +97,7 @@ bool wrap_installs_filter(long nr, long operation)
 
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f)
 {
-    bool alone = alone_begin();
+    bool alone = wrap_alone_begin();
     bool ready = collect_set_ready(false);
     long result = sys_call6(nr, a, b, c, d, e, f);
 

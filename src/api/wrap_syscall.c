@@ -2,8 +2,8 @@
  *
  * Most numbers must reach the kernel as if we were not there: from a leaf without a
  * frame, for a clone may come back on another stack.  So the entry is assembly and
- * does what libc's does.  The numbers that may wait go through a C function
- * that parks first (see wrap.h); libc's syscall() is no cancellation point either.
+ * does what libc's does.  The numbers that may wait, and those that we have to know of, go through a
+ * C function that parks first (see wrap.h); libc's syscall() is no cancellation point either.
  * Timeouts of a repeated call are given in full again: only a call that has just begun is ever
  * cut short by us.
  */
@@ -30,8 +30,9 @@ const uint8_t gcalloc_syscall_waits[NUMBERS] __attribute__((used)) = {
     [SYS_semtimedop] = 1, [SYS_mq_timedsend] = 1, [SYS_mq_timedreceive] = 1,
     [SYS_io_getevents] = 1, [SYS_io_pgetevents] = 1, [SYS_io_uring_enter] = 1,
     [SYS_futex] = 1, [SYS_futex_waitv] = 1,
-    /* These do not wait, but may install a filter: see wrap_exec.c. */
-    [SYS_seccomp] = 1, [SYS_prctl] = 1,
+    /* These do not wait, but we have to know of them: see wrap_special in wrap_kernel.c. */
+    [SYS_seccomp] = 1, [SYS_prctl] = 1, [SYS_epoll_ctl] = 1, [SYS_timer_create] = 1,
+    [SYS_mprotect] = 1, [SYS_pkey_mprotect] = 1, [SYS_userfaultfd] = 1,
 };
 
 /* Waking is what most futex calls do: not worth a park. */
@@ -66,8 +67,8 @@ __attribute__((used)) long gcalloc_syscall_parked(long nr, long a, long b, long 
     struct blocked blocked;
     long result;
 
-    if (wrap_installs_filter(nr, a)) {
-        result = wrap_install_filter(nr, a, b, c, d, e, f);
+    if (wrap_is_special(nr, a)) {
+        result = wrap_special(nr, a, b, c, d, e, f);
     } else if ((nr == SYS_futex && !futex_waits(b)) || nr == SYS_seccomp || nr == SYS_prctl) {
         result = sys_call6(nr, a, b, c, d, e, f);
     } else {

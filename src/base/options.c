@@ -100,14 +100,15 @@ static void read_gogc(const char *value)
 
 static void read_memory_limit(const char *value)
 {
-    int64_t bytes;
+    bool none = strcmp(value, "off") == 0 || value[0] == 0, find = strcmp(value, "auto") == 0;
+    int64_t bytes = INT64_MAX;
 
-    if (strcmp(value, "off") == 0 || value[0] == 0)
-        options.memory_limit = INT64_MAX;
-    else if (parse_bytes(value, &bytes))
-        options.memory_limit = bytes;
-    else
+    if (!none && !find && !parse_bytes(value, &bytes)) {
         malformed("GCALLOC_GOMEMLIMIT", value);
+        return;
+    }
+    options.memory_limit = bytes;
+    options.memory_limit_auto = find;
 }
 
 static void read_heap_min(const char *value)
@@ -118,6 +119,14 @@ static void read_heap_min(const char *value)
         options.heap_min = (uint64_t)bytes;
     else
         malformed("GCALLOC_HEAPMIN", value);
+}
+
+static void read_barrier(const char *value)
+{
+    if (strcmp(value, "pages") != 0 && strcmp(value, "writes") != 0)
+        malformed("GCALLOC_BARRIER", value);
+    else
+        options.barrier_pages = value[0] == 'p';
 }
 
 static void read_stats(const char *value)
@@ -179,6 +188,7 @@ void options_read(char *const *environment, bool secure)
         { "GCALLOC_GOGC=", read_gogc },
         { "GCALLOC_GOMEMLIMIT=", read_memory_limit },
         { "GCALLOC_HEAPMIN=", read_heap_min },
+        { "GCALLOC_BARRIER=", read_barrier },
         { "GCALLOC_STATS=", read_stats },
         { "GCALLOC_DEBUG=", read_debug },
     };

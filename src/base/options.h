@@ -1,7 +1,7 @@
 /* options.h -- the environment knobs
  *
- * PURPOSE   GCALLOC_MODE, GCALLOC_GOGC, GCALLOC_GOMEMLIMIT, GCALLOC_HEAPMIN, GCALLOC_STATS and
- *           GCALLOC_DEBUG=key=value,...  A malformed value warns once and keeps
+ * PURPOSE   GCALLOC_MODE, GCALLOC_GOGC, GCALLOC_GOMEMLIMIT, GCALLOC_HEAPMIN, GCALLOC_BARRIER,
+ *           GCALLOC_STATS and GCALLOC_DEBUG=key=value,...  A malformed value warns once and keeps
  *           the default.  Under AT_SECURE the environment is not read.
  * LOCKING   Written once by options_read, before a second thread can exist; the
  *           percent and the limit may be set later, atomically, by gc_set_percent
@@ -23,6 +23,8 @@ struct options {
     int64_t memory_limit;       /* bytes; INT64_MAX is none.  Atomic, relaxed. */
     uint64_t heap_min;          /* bytes of malloc memory below which no cycle starts */
     bool stats_at_exit;
+    bool memory_limit_auto;     /* memory_limit is to be found out (os/host.h); none until then */
+    bool barrier_pages;         /* gc_alloc memory is tracked by pages, not by GC_WRITE */
 #define OPTION(name, def, min, max, help) int64_t name;
 #include "base/options.def"
 #undef OPTION

@@ -1,38 +1,87 @@
 /* cycle.c -- see cycle.h
  *
- *   1  sweep what is left of the last cycle; prepare memory and helpers
- *   2  stop the world
- *   3  mark: cached slots, roots, and all that they reach
- *   4  mode collect: condemn malloc blocks that were not reached; mark all that
- *      they reach
- *   5  every span now needs sweeping; start the world
+ *   1  sweep what is left of the last cycle; prepare memory and helpers; arm dirty tracking
+ *   2  stop 1: close the magazines, mark what is in them; from now on what is allocated is
+ *      marked, and the barrier records; scan stacks and registers
+ *   3  beside the program: the other roots, and all that is reached; then pre-cleaning:
+ *      what was written meanwhile is scanned again, in rounds, until little is left
+ *   4  mode collect: keep what unreachable malloc blocks reach (keep.h)
+ *   5  stop 2: stacks, registers, small roots, what the barrier recorded, the pages still dirty.
+ *      If that leads to more than a little work the world is started again, the work
+ *      done, and the stop tried again; the last time it does it all
+ *   6  every span now needs sweeping; start the world
  *
- * A cycle that cannot be sound ends at the point where that shows: the mark bits are
- * cleared, and nothing else has been changed.
+ * Why nothing is lost.  At the end of stop 2 every root has been scanned as it is in the stop.  An
+ * object that was marked by tracing has been scanned since, and whatever was stored into it later is
+ * on a page that counted as written in the stop, or went through the barrier.  An object
+ * that was allocated black never was scanned, but all that was stored into it was stored later than
+ * stop 1.  So every object that a marked object names is marked, and every root names marked
+ * objects only.
+ *
+ * With METHOD_STOPPED steps 3 to 5 happen in stop 1, and there is no stop 2.
+ *
+ * A cycle that cannot be sound is abandoned: in a stop the phase goes back to GC_OFF, so that no
+ * slow path marks any more; then the marks are cleared; nothing else has been changed.
  */
 #include "gc/cycle.h"
 
-#include <string.h>
+#include <limits.h>
 
 #include "base/bits.h"
 #include "base/options.h"
+#include "base/park.h"
 #include "base/sys.h"
+#include "gc/barrier.h"
+#include "gc/checkmark.h"
+#include "gc/dirty.h"
 #include "gc/mark.h"
+#include "gc/pacer.h"
+#include "gc/verify.h"
 #include "os/host.h"
 #include "world/roots.h"
 #include "world/stop.h"
 
+enum {
+    SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
+    ROUNDS = 6,                 /* of pre-cleaning */
+    FEW_PAGES = 128,            /* so few dirty pages are left to the stop */
+    ATTEMPTS = 4,               /* at stop 2; the last one does it all */
+    STOP_PAGES = 512,           /* budget of the first attempt, doubled for each further one */
+};
+
+static const uint64_t STOP_BYTES = 512 * KIB;
+static const uint64_t RETRY_NS = 10000000;
+
 uint32_t gc_phase;
 
-/* Cycles that were not abandoned; the running cycle's. */
-static uint64_t cycles;
+/* The owner is whoever runs cycles. */
+static struct {
+    uint64_t number;            /* cycles that were not abandoned */
+    bool marks_stale;           /* the marks of an abandoned cycle are still there */
+    uint32_t avoid_userfault;   /* atomic: the program wants it for itself */
+    unsigned helpers;           /* of the running cycle */
+    bool program_marks;         /* the barrier and the refills mark: not when the world is stopped */
+} cycles;
+
+/* --- before ---------------------------------------------------------------------- */
 
 static void finish_last_sweep(void)
 {
-    while (sweep_some(UINT32_MAX))
-        continue;
+    bool more = true;
+
+    while (more && runtime_enter_task()) {
+        more = sweep_some(SWEEP_BATCH);
+        runtime_leave_task();
+    }
     while (!sweep_is_done())
         sys_yield();
+}
+
+unsigned cycle_mark_workers(void)
+{
+    unsigned cpus = options.workers != 0 ? (unsigned)options.workers : host_cpus();
+
+    return pacer_workers(cpus);
 }
 
 static unsigned helpers_wanted(void)
@@ -44,148 +93,378 @@ static unsigned helpers_wanted(void)
     return (unsigned)min_size(workers, MARK_WORKERS) - 1;
 }
 
-/* Everything that the roots reach.  False: a root could not be read; *why says which. */
-static bool mark_from_roots(unsigned helpers, const char **why)
+static unsigned all_workers(void)
 {
-    mark_begin_stopped(helpers == 0);
-    mark_magazines_stopped();
-    bool complete = roots_visit(mark_root_range, NULL, why);
-
-    mark_trace_stopped();
-    if (!complete) {
-        mark_walk_stopped(WALK_CLEAR);
-        return false;
-    }
-    if (options.mode == MODE_MANUAL)
-        mark_walk_stopped(WALK_MALLOC_ROOTS);
-    return true;
-}
-
-static void condemn(void)
-{
-    mark_walk_stopped(WALK_CONDEMN);
-    mark_walk_stopped(WALK_CONDEMNED);
-}
-
-static uint64_t sum_kinds(const uint64_t bytes[KINDS])
-{
-    uint64_t sum = 0;
-
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        sum += bytes[kind];
-    return sum;
-}
-
-/* `reached`: totals when the closure of the roots was complete. */
-static void report_heap(struct cycle_report *report, const struct mark_totals *reached,
-                        const struct mark_totals *marked)
-{
-    struct roots_stats roots = roots_stats_last();
-
-    report->cached_bytes = sum_kinds(marked->cached);
-    report->heap_before = sum_kinds(marked->objects) - report->cached_bytes;
-    report->heap_after_mark = report->heap_before;
-    report->heap_live = sum_kinds(marked->marked);
-    report->malloc_live = reached->marked[KIND_MALLOC];
-    report->gc_live = sum_kinds(reached->marked) - report->malloc_live;
-    report->condemned_bytes = marked->condemned;
-    report->reclaim_bytes = report->heap_before - report->heap_live;
-    report->malloc_reclaim_bytes = marked->objects[KIND_MALLOC] - marked->cached[KIND_MALLOC] -
-                                   marked->marked[KIND_MALLOC];
-    report->rescans = marked->rescans;
-    report->stack_bytes = roots.stack_bytes;
-    report->root_bytes = roots.data_bytes;
-}
-
-/* Steps 3 to 5 up to the restart. */
-static bool mark_stopped(unsigned helpers, struct cycle_report *report)
-{
-    store_relaxed(&gc_phase, GC_MARKING);
-    if (!mark_from_roots(helpers, &report->abandoned)) {
-        store_relaxed(&gc_phase, GC_OFF);
-        return false;
-    }
-    struct mark_totals reached = mark_totals();
-
-    if (options.mode == MODE_COLLECT)
-        condemn();
-    struct mark_totals marked = mark_totals();
-
-    report_heap(report, &reached, &marked);
-    store_relaxed(&gc_phase, GC_SWEEPING);
-    sweep_begin_stopped();
-    return true;
-}
-
-/* Steps 2 to 5. */
-static bool stop_and_mark(unsigned helpers, struct cycle_report *report)
-{
-    uint64_t signal_ns = host_clock_ns();
-
-    if (!world_stop(&report->abandoned)) {
-        report->stop_ns = host_clock_ns() - report->start_ns;
-        return false;
-    }
-    uint64_t stopped_ns = host_clock_ns();
-    bool marked = mark_stopped(helpers, report);
-    uint64_t marked_ns = host_clock_ns();
-
-    world_start();
-    uint64_t started_ns = host_clock_ns();
-
-    report->stop_ns = stopped_ns - signal_ns;
-    report->mark_ns = marked_ns - stopped_ns;
-    report->restart_ns = started_ns - marked_ns;
-    report->pause_ns = started_ns - signal_ns;
-    return marked;
+    return cycles.helpers + 1;
 }
 
 static bool prepare(struct cycle_report *report)
 {
     finish_last_sweep();
-    if (!roots_gather() || !mark_prepare()) {
-        report->abandoned = "no memory to mark with";
+    if (cycles.marks_stale) {
+        mark_clear();
+        cycles.marks_stale = false;
+    }
+    if (!runtime_enter_task()) {
+        report->abandoned = "a fork is waiting for a lock of stdio";
         return false;
+    }
+    bool ready = roots_gather() && mark_prepare();
+
+    if (ready && options.gccheckmark)
+        checkmark_prepare();    /* without memory it will say that it did not check */
+
+    runtime_leave_task();
+    if (!ready)
+        report->abandoned = "no memory to mark with";
+    return ready;
+}
+
+static bool can_userfault(void)
+{
+    return options.mark <= 1 && !load_relaxed(&cycles.avoid_userfault) && dirty_open();
+}
+
+/* A program that made part of the heap unreadable: nobody may read it but in a stop, when it can be
+ * seen which part that is. */
+static enum cycle_method choose_method(bool own_task)
+{
+    if (!own_task || options.mark == 3 || load_relaxed(&arena_unreadable))
+        return METHOD_STOPPED;
+    if (can_userfault() && dirty_arm())
+        return METHOD_USERFAULT;
+    return METHOD_STOPPED;
+}
+
+/* --- stops -------------------------------------------------------------------------- */
+
+struct stop_clock {
+    uint64_t signal_ns, stopped_ns;
+};
+
+/* A fork may keep the gate closed until we give up. */
+static bool stop(struct stop_clock *clock, const char **why)
+{
+    if (!runtime_enter_task()) {
+        *why = "a fork is waiting for a lock of stdio";
+        return false;
+    }
+    clock->signal_ns = host_clock_ns();
+    if (world_stop(why)) {
+        clock->stopped_ns = host_clock_ns();
+        return true;
+    }
+    if (*why == NULL)
+        *why = "the world could not be stopped";
+    runtime_leave_task();
+    return false;
+}
+
+/* Returns how long the program stood still. */
+static uint64_t start(struct cycle_report *report, const struct stop_clock *clock)
+{
+    world_start();
+    uint64_t pause_ns = host_clock_ns() - clock->signal_ns;
+
+    runtime_leave_task();
+    report->stops++;
+    report->pause_ns += pause_ns;
+    report->longest_pause_ns = max_size(report->longest_pause_ns, pause_ns);
+    return pause_ns;
+}
+
+static void set_marking(bool on, bool beside_program)
+{
+    store_relaxed(&gc_phase, on ? GC_MARKING : GC_OFF);
+    store_relaxed(&span_allocate_black, on);
+    store_relaxed(&gc_barrier_on, on && beside_program);
+}
+
+static void begin_marking_stopped(bool beside_program)
+{
+    if (options.verify)
+        verify_stopped(false);
+    mark_setup_stopped(!beside_program && cycles.helpers == 0);
+    set_marking(true, beside_program);
+}
+
+static void end_marking_stopped(struct cycle_report *report, const struct cycle_hooks *hooks)
+{
+    if (options.gccheckmark)
+        checkmark_stopped();
+    if (options.verify)
+        verify_stopped(true);
+    report->heap_after_mark = hooks->live_bytes();
+    report->gc_after_mark = hooks->gc_live_bytes();
+    set_marking(false, false);
+    store_relaxed(&gc_phase, GC_SWEEPING);
+    sweep_begin_stopped();
+}
+
+/* Nothing was changed but marks.  The world runs. */
+static void forget_marking(const struct cycle_hooks *hooks)
+{
+    static const uint32_t never_woken;
+    struct stop_clock clock;
+    const char *why;
+
+    while (!stop(&clock, &why)) {
+        hooks->late();
+        park_wait(&never_woken, 0, RETRY_NS);
+    }
+    set_marking(false, false);
+    world_start();
+    runtime_leave_task();
+    cycles.marks_stale = true;
+}
+
+/* --- marking in one stop ---------------------------------------------------------------- */
+
+static bool mark_everything_stopped(struct cycle_report *report)
+{
+    mark_open_job(all_workers());
+    bool complete = roots_visit(mark_root_range, NULL, false, &report->abandoned);
+
+    mark_close_job();
+    if (!complete)
+        return false;
+    if (options.mode == MODE_MANUAL)
+        mark_walk(WALK_MALLOC_ROOTS, all_workers());
+    else
+        mark_keep();
+    return true;
+}
+
+static bool run_stopped(const struct cycle_hooks *hooks, struct cycle_report *report)
+{
+    struct stop_clock clock;
+
+    if (!stop(&clock, &report->abandoned))
+        return false;
+    begin_marking_stopped(false);
+    bool complete = mark_everything_stopped(report);
+
+    if (complete) {
+        end_marking_stopped(report, hooks);
+    } else {
+        set_marking(false, false);
+        cycles.marks_stale = true;
+    }
+    uint64_t pause_ns = start(report, &clock);
+
+    report->setup_ns = clock.stopped_ns - clock.signal_ns;
+    report->termination_ns = pause_ns - report->setup_ns;
+    return complete;
+}
+
+/* --- marking beside the program ------------------------------------------------------------ */
+
+static bool stop_1(struct cycle_report *report)
+{
+    struct stop_clock clock;
+
+    if (!stop(&clock, &report->abandoned))
+        return false;
+    begin_marking_stopped(true);
+    roots_visit_stacks(mark_root_range, NULL);
+    report->setup_ns = start(report, &clock);
+    return true;
+}
+
+static void mark_from_roots(uint32_t workers)
+{
+    mark_open_job(workers);
+    roots_visit_running(dirty_userfault(), mark_root_range, NULL);
+    mark_close_job();
+    if (options.mode == MODE_MANUAL)
+        mark_walk(WALK_MALLOC_ROOTS, workers);
+}
+
+/* One round: what was written since is armed and scanned again.  Returns pages, -1: tracking was
+ * lost. */
+static long preclean_round(struct cycle_report *report, uint32_t workers)
+{
+    mark_open_job(workers);
+    long pages = dirty_rescan(true, LONG_MAX);
+
+    if (pages >= 0) {
+        report->precleaned_pages += (uint64_t)pages;
+        pages += (long)(roots_visit_written(mark_root_range, NULL) / 4096);
+    }
+    mark_close_job();
+    mark_keep_rest();
+    return pages;
+}
+
+/* Rounds until little is left, or until they do not help: a program that writes faster than we
+ * clean leaves as much each time. */
+static bool preclean(struct cycle_report *report, uint32_t workers)
+{
+    long before = LONG_MAX;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        long pages = preclean_round(report, workers);
+
+        if (pages < 0)
+            return false;
+        if (pages <= FEW_PAGES || pages > before - before / 5)
+            break;
+        before = pages;
     }
     return true;
 }
 
-bool cycle_run(bool forced, cycle_helpers help, struct cycle_report *report)
+enum outcome { DONE, TOO_MUCH, FAILED };
+
+/* What remains, in the stop.  The first attempts have a budget. */
+static enum outcome terminate_stopped(struct cycle_report *report, int attempt)
+{
+    bool last = attempt == ATTEMPTS - 1;
+    long max_pages = last ? LONG_MAX - 1 : (long)STOP_PAGES << attempt;
+
+    mark_barrier_stopped();
+    long pages = dirty_rescan(false, max_pages);
+
+    if (pages < 0)
+        report->abandoned = "dirty tracking was lost";
+    if (pages < 0 || pages > max_pages)
+        return pages < 0 ? FAILED : TOO_MUCH;
+    report->stopped_pages = (uint64_t)pages;
+    if (!roots_visit(mark_root_range, NULL, true, &report->abandoned))
+        return FAILED;
+    if (!mark_finish_stopped(STOP_BYTES << attempt)) {
+        if (!last)
+            return TOO_MUCH;
+        mark_open_job(all_workers());
+        mark_close_job();
+    }
+    mark_keep_rest();
+    return DONE;
+}
+
+/* One attempt at stop 2. */
+static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report *report,
+                           int attempt)
+{
+    struct stop_clock clock;
+
+    if (!stop(&clock, &report->abandoned))
+        return FAILED;
+    report->concurrent_ns = clock.signal_ns - report->start_ns - report->setup_ns;
+    enum outcome outcome = terminate_stopped(report, attempt);
+
+    if (outcome == DONE)
+        end_marking_stopped(report, hooks);
+    report->termination_ns = start(report, &clock);
+    return outcome;
+}
+
+static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
+                                        struct cycle_report *report)
+{
+    uint32_t workers = (uint32_t)min_size(cycle_mark_workers(), all_workers());
+
+    mark_from_roots(workers);
+    if (!preclean(report, workers)) {
+        report->abandoned = "dirty tracking was lost";
+        return FAILED;
+    }
+    if (options.mode == MODE_COLLECT)
+        mark_keep();
+    for (int attempt = 0;; attempt++) {
+        if (!preclean(report, workers)) {
+            report->abandoned = "dirty tracking was lost";
+            return FAILED;
+        }
+        enum outcome outcome = stop_2(hooks, report, attempt);
+        if (outcome != TOO_MUCH)
+            return outcome;
+    }
+}
+
+static bool run_beside_program(const struct cycle_hooks *hooks, struct cycle_report *report)
+{
+    if (!stop_1(report))
+        return false;
+    if (mark_beside_program(hooks, report) == DONE)
+        return true;
+    forget_marking(hooks);
+    return false;
+}
+
+/* --- the whole ------------------------------------------------------------------------------- */
+
+static void report_heap(struct cycle_report *report)
+{
+    struct roots_stats roots = roots_stats_last();
+    struct mark_totals totals = mark_totals();
+    uint64_t fresh = report->heap_after_mark > report->heap_before
+                         ? report->heap_after_mark - report->heap_before
+                         : 0;
+
+    report->malloc_live = totals.marked[KIND_MALLOC];
+    report->gc_live = totals.marked[KIND_GC] + totals.marked[KIND_NOSCAN];
+    report->heap_live = report->malloc_live + report->gc_live + fresh;
+    report->kept_bytes = totals.kept;
+    report->cached_bytes = totals.cached;
+    report->scanned_bytes = totals.scanned;
+    report->assist_bytes = totals.assisted;
+    report->rescans = totals.rescans;
+    report->stack_bytes = roots.stack_bytes;
+    report->root_bytes = roots.data_bytes;
+}
+
+bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
+               struct cycle_report *report)
 {
     *report = (struct cycle_report){
         .forced = forced, .goal = report->goal, .start_ns = host_clock_ns(),
+        .heap_before = hooks->live_bytes(),
     };
     if (!prepare(report))
         return false;
     unsigned wanted = helpers_wanted();
-    unsigned helpers = wanted != 0 && help != NULL ? help(wanted) : 0;
-    bool complete = stop_and_mark(helpers, report);
+
+    report->method = choose_method(own_task);
+    cycles.helpers = wanted != 0 ? hooks->help(wanted) : 0;
+    bool complete = report->method == METHOD_STOPPED ? run_stopped(hooks, report)
+                                                     : run_beside_program(hooks, report);
 
     mark_release();
-    report->mark_cpu_ns = mark_join(helpers);
-    report->workers = helpers + 1;
-    if (!complete) {
-        if (report->abandoned == NULL)
-            report->abandoned = "the world could not be stopped";
+    report->mark_cpu_ns = mark_join(cycles.helpers);
+    report->workers = all_workers();
+    report_heap(report);
+    if (!complete)
         return false;
-    }
     report->abandoned = NULL;
-    report->number = ++cycles;
+    report->number = ++cycles.number;
     return true;
 }
 
 void cycle_help_mark(void *unused)
 {
     (void)unused;
+    host_open_keys();
     mark_help();
+}
+
+void cycle_close(void)
+{
+    dirty_close();
+}
+
+void cycle_avoid_userfault(void)
+{
+    store_relaxed(&cycles.avoid_userfault, 1);
 }
 
 void cycle_fork_child(void)
 {
-    uint32_t phase = load_relaxed(&gc_phase);
-
-    if (phase == GC_MARKING)
-        store_relaxed(&gc_phase, GC_OFF);
+    if (load_relaxed(&gc_phase) == GC_MARKING) {
+        set_marking(false, false);
+        cycles.marks_stale = true;
+    }
+    dirty_fork_child();
     mark_fork_child();
     sweep_fork_child();
 }

@@ -7,48 +7,48 @@
  * counts as busy until it has found the cursor at its end, so `outstanding` (worklist.h)
  * is not 0 before every chunk is done.  When it is, the job is over.
  *
- * The two-cycle rule (WALK_CONDEMN), when the closure of the roots is complete:
- *
- *     alloc, marked                stays
- *     alloc, not marked            condemned from now on, and marked
- *     condemned, marked            reachable again: back to alloc
- *     condemned, not marked        dead, unless the newly condemned lead to it
- *
- * WALK_CONDEMNED then scans the newly condemned and all they reach is kept.  An old
- * condemned block reached only from there stays condemned, and marked: it dies when
- * nothing marks it.  The sweep frees what is not marked; nothing else to know.
+ * Assists.  A thread that allocates joins as a busy worker for a while.  It takes work from the
+ * shared stack only, and what it has left goes back there before it leaves, so the job cannot
+ * end while it has some; and it is in the runtime, so stop 2 waits for it.
  */
 #include "gc/mark.h"
 
 #include <string.h>
 
 #include "base/check.h"
+#include "base/options.h"
 #include "base/park.h"
+#include "gc/keep.h"
 #include "gc/trace.h"
 #include "os/host.h"
 
 enum {
     CHUNK_SPANS = 64,           /* ids claimed at a time */
     PREFETCH_SPANS = 4,         /* headers fetched ahead in a walk */
+    ASSISTANTS = 16,            /* threads that may assist at a time */
 };
 
 struct worker {
     struct tracer tracer;
-    struct mark_totals walked;  /* `marked` is in the tracer */
     uint64_t cpu_ns;
+    uint32_t claimed;           /* atomic: an assistant's */
 };
 
 /* Written by the leader, except as stated. */
 static struct {
     struct worklist list;
     uint64_t cursor;            /* atomic: [job | walk: 32 bits][next span id: 32 bits] */
-    uint32_t spans;             /* ids below it are walked; constant during a cycle */
+    uint32_t spans;             /* atomic: ids below it are walked */
+    uint32_t wanted;            /* atomic: workers of the job; the others sleep on */
     uint32_t round;             /* atomic, futex: changes when a job opens and at the release */
     uint32_t released;          /* atomic: helpers go; pairs with round */
     uint32_t workers;           /* atomic: entries of `worker` in use; the leader's is 0 */
     uint32_t gone;              /* atomic, futex: helpers that have left */
+    uint64_t cached;
     uint64_t rescans;
+    uint64_t shaded[KINDS];     /* atomic: bytes of slots that mark_shade marked */
     struct worker *worker[MARK_WORKERS];        /* from meta_alloc; kept for ever */
+    struct worker *assistant[ASSISTANTS];       /* atomic; the same */
 } mark = { .list.max_blocks = UINT32_MAX };
 
 /* --- workers ------------------------------------------------------------------ */
@@ -68,7 +68,8 @@ static bool worker_open(uint32_t index)
 
 static void worker_close(struct worker *worker, uint64_t cpu_start_ns)
 {
-    work_local_close(&mark.list, &worker->tracer.local);
+    /* Work is left when the cycle was abandoned. */
+    work_local_surrender(&mark.list, &worker->tracer.local, true);
     worker->cpu_ns = host_thread_cpu_ns() - cpu_start_ns;
 }
 
@@ -77,17 +78,24 @@ static struct worker *leader(void)
     return mark.worker[0];
 }
 
+static void forget_workers(struct worker **workers, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (workers[i] != NULL)
+            memset(workers[i], 0, sizeof *workers[i]);
+}
+
 bool mark_prepare(void)
 {
     store_relaxed(&mark.round, 0);
     store_relaxed(&mark.released, 0);
     store_relaxed(&mark.gone, 0);
-    mark.rescans = 0;
+    mark.rescans = mark.cached = 0;
+    memset(mark.shaded, 0, sizeof mark.shaded);
     worklist_reset(&mark.list);
-    for (uint32_t i = 0; i < MARK_WORKERS; i++)
-        if (mark.worker[i] != NULL)
-            memset(mark.worker[i], 0, sizeof *mark.worker[i]);
-    if (!worker_open(0))
+    forget_workers(mark.worker, MARK_WORKERS);
+    forget_workers(mark.assistant, ASSISTANTS);
+    if (!worker_open(0) || !keep_prepare())
         return false;
     leader()->cpu_ns = host_thread_cpu_ns();
     store_release(&mark.workers, 1);
@@ -110,7 +118,7 @@ static void scan_slots(struct worker *worker, const struct span *span, uint32_t 
 static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t word)
 {
     uint64_t *mark_bits = &span->bits[word].mark;
-    uint64_t slots = span_objects(span, word) & ~load_relaxed(mark_bits);
+    uint64_t slots = span_objects(span, word) & ~load_acquire(mark_bits);
 
     if (slots == 0)
         return;
@@ -119,99 +127,50 @@ static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t 
     scan_slots(worker, span, word, slots);
 }
 
-static void change_state(struct span *span, uint32_t word, uint64_t slots, uint8_t from, uint8_t to)
+/* Of the slots those that hold objects: a cached slot is the allocator's. */
+static uint64_t without_cached(const struct span *span, uint32_t word, uint64_t slots)
 {
-    for (; slots != 0; slots &= slots - 1) {
-        uint8_t *state = &span->slot_state[word * 64 + lowest_bit(slots)];
-        if (load_relaxed(state) == from)
-            store_relaxed(state, to);
-    }
-}
-
-/* See the table at the top.  Nobody marks during this walk, and a slot that is
- * in `freed` is the sweep's to deal with. */
-static void condemn_word(struct worker *worker, struct span *span, uint32_t word)
-{
-    struct slot_bits *bits = &span->bits[word];
-    uint64_t marked = load_relaxed(&bits->mark);
-    uint64_t objects = span_objects(span, word);
-    uint64_t saved = objects & bits->condemned & marked;
-    uint64_t condemned = objects & bits->alloc & ~marked;
-
-    if ((saved | condemned) == 0)
-        return;
-    store_relaxed(&bits->alloc, (bits->alloc | saved) & ~condemned);
-    bits->condemned = (bits->condemned & ~saved) | condemned;
-    store_relaxed(&bits->mark, marked | condemned);
-    change_state(span, word, saved, SLOT_CONDEMNED, SLOT_OUT);
-    change_state(span, word, condemned, SLOT_OUT, SLOT_CONDEMNED);
-    worker->walked.condemned_slots += count_bits(condemned);
-    worker->walked.condemned += count_bits(condemned) * span->slot_bytes;
-    worker->tracer.marked[KIND_MALLOC] += count_bits(condemned) * span->slot_bytes;
-}
-
-/* Of the marked slots those that hold objects: a cached slot is the allocator's. */
-static uint64_t marked_objects(const struct span *span, uint32_t word)
-{
-    uint64_t marked = span_objects(span, word) & load_relaxed(&span->bits[word].mark);
     uint64_t objects = 0;
 
-    for (; marked != 0; marked &= marked - 1)
-        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(marked)]) != SLOT_IN)
-            objects |= marked & -marked;
+    for (; slots != 0; slots &= slots - 1)
+        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(slots)]) != SLOT_IN)
+            objects |= slots & -slots;
     return objects;
+}
+
+static uint64_t marked_objects(const struct span *span, uint32_t word, uint64_t among)
+{
+    return without_cached(span, word, among & span_objects(span, word) &
+                                          load_relaxed(&span->bits[word].mark));
 }
 
 static void walk_word(struct worker *worker, enum mark_walk walk, struct span *span, uint32_t word)
 {
     switch (walk) {
     case WALK_NONE:
-    case WALK_COUNT:
         break;
     case WALK_MALLOC_ROOTS:
         if (span_kind(span) == KIND_MALLOC)
             mark_malloc_word(worker, span, word);
         break;
-    case WALK_CONDEMN:
-        if (span_kind(span) == KIND_MALLOC)
-            condemn_word(worker, span, word);
-        break;
-    case WALK_CONDEMNED:        /* those saved are not condemned any more: these are the new */
-        scan_slots(worker, span, word, span->bits[word].condemned & span_objects(span, word) &
-                                           load_relaxed(&span->bits[word].mark));
-        break;
     case WALK_RESCAN:
         if (span_kind(span) != KIND_NOSCAN)
-            scan_slots(worker, span, word, marked_objects(span, word));
-        break;
-    case WALK_CLEAR:
-        store_relaxed(&span->bits[word].mark, 0);
+            scan_slots(worker, span, word, marked_objects(span, word, ~0ull));
         break;
     }
-}
-
-static bool walk_counts(enum mark_walk walk)
-{
-    return walk == WALK_COUNT || walk == WALK_MALLOC_ROOTS || walk == WALK_CONDEMN;
 }
 
 static void walk_span(struct worker *worker, enum mark_walk walk, struct span *span)
 {
-    uint64_t objects = 0;
-
     if (!span_in_use(span))
         return;
-    for (uint32_t word = 0; word * 64 < span->slots; word++) {
-        objects += count_bits(span_objects(span, word));
+    for (uint32_t word = 0; word * 64 < span->slots; word++)
         walk_word(worker, walk, span, word);
-    }
-    if (walk_counts(walk))
-        worker->walked.objects[span_kind(span)] += objects * span->slot_bytes;
 }
 
 static void walk_chunk(struct worker *worker, enum mark_walk walk, uint32_t id)
 {
-    uint32_t end = (uint32_t)min_size((size_t)id + CHUNK_SPANS, mark.spans);
+    uint32_t end = (uint32_t)min_size((size_t)id + CHUNK_SPANS, load_relaxed(&mark.spans));
 
     for (; id < end; id++) {
         if (id + PREFETCH_SPANS < end) {
@@ -233,35 +192,53 @@ static void take_part(struct worker *worker)
     for (;;) {
         uint64_t claim = fetch_add_acq_rel(&mark.cursor, CHUNK_SPANS);
         enum mark_walk walk = (enum mark_walk)(claim >> 32 & ((1 << WALK_BITS) - 1));
-        /* The cycle's walks all have the same end, so a late look at `spans` is right. */
-        if (walk == WALK_NONE || (uint32_t)claim >= mark.spans)
+        /* `spans` only grows during a cycle, so a late look at it is right. */
+        if (walk == WALK_NONE || (uint32_t)claim >= load_relaxed(&mark.spans))
             break;
         walk_chunk(worker, walk, (uint32_t)claim);
     }
     trace_to_closure(&worker->tracer);
 }
 
-static void job_open(enum mark_walk walk)
+static void job_open(enum mark_walk walk, uint32_t workers)
 {
     uint32_t round = load_relaxed(&mark.round) + 1;
 
     worklist_enter(&mark.list);
+    worklist_take_shaded(&mark.list);
+    store_relaxed(&mark.spans, span_table_size());
+    store_relaxed(&mark.wanted, workers);
     store_release(&mark.cursor, (uint64_t)(round << WALK_BITS | walk) << 32);
     store_release(&mark.round, round);
-    if (!leader()->tracer.alone)
+    if (workers > 1)
         park_wake_all(&mark.round);
 }
 
 /* The overflow's end: each further walk has marked at least one more object. */
-static void job_finish(void)
+static void job_finish(uint32_t workers)
 {
     take_part(leader());
     while (load_relaxed(&mark.list.overflowed)) {
         store_relaxed(&mark.list.overflowed, 0);
         mark.rescans++;
-        job_open(WALK_RESCAN);
+        job_open(WALK_RESCAN, workers);
         take_part(leader());
     }
+}
+
+/* Waits for a job; false: the cycle's marking is over. */
+static bool await_job(uint32_t index, uint32_t *seen)
+{
+    uint32_t round;
+
+    do {
+        while ((round = load_acquire(&mark.round)) == *seen)
+            park_wait(&mark.round, *seen, PARK_FOREVER);
+        if (load_acquire(&mark.released))
+            return false;
+        *seen = round;
+    } while (index >= load_relaxed(&mark.wanted));
+    return true;
 }
 
 void mark_help(void)
@@ -269,14 +246,9 @@ void mark_help(void)
     uint64_t cpu_start_ns = host_thread_cpu_ns();
     uint32_t index = fetch_add_acq_rel(&mark.workers, 1);
     bool open = index < MARK_WORKERS && worker_open(index);
-    uint32_t seen = 0, round;
+    uint32_t seen = 0;
 
-    while (open) {
-        while ((round = load_acquire(&mark.round)) == seen)
-            park_wait(&mark.round, seen, PARK_FOREVER);
-        if (load_acquire(&mark.released))
-            break;
-        seen = round;
+    while (open && await_job(index, &seen)) {
         worklist_enter(&mark.list);
         take_part(mark.worker[index]);
     }
@@ -286,23 +258,32 @@ void mark_help(void)
     park_wake_all(&mark.gone);
 }
 
-void mark_begin_stopped(bool alone)
+void mark_open_job(uint32_t workers)
 {
-    leader()->tracer.alone = alone;
-    mark.spans = span_table_size();
-    trace_absent_pages = host_swap_in_use();
-    job_open(WALK_NONE);
+    job_open(WALK_NONE, workers);
 }
 
-void mark_trace_stopped(void)
+void mark_close_job(void)
 {
-    job_finish();
+    job_finish(load_relaxed(&mark.wanted));
 }
 
-void mark_walk_stopped(enum mark_walk walk)
+void mark_walk(enum mark_walk walk, uint32_t workers)
 {
-    job_open(walk);
-    job_finish();
+    job_open(walk, workers);
+    job_finish(workers);
+}
+
+bool mark_finish_stopped(uint64_t bytes)
+{
+    struct tracer *tracer = &leader()->tracer;
+
+    worklist_enter(&mark.list);
+    worklist_take_shaded(&mark.list);
+    bool complete = trace_at_most(tracer, bytes);
+
+    worklist_leave(&mark.list);
+    return complete && !load_relaxed(&mark.list.overflowed);
 }
 
 void mark_release(void)
@@ -320,52 +301,226 @@ uint64_t mark_join(uint32_t helpers)
     while ((gone = load_acquire(&mark.gone)) < helpers)
         park_wait(&mark.gone, gone, PARK_FOREVER);
     worker_close(leader(), leader()->cpu_ns);
+    keep_end();
     for (uint32_t i = 0; i < min_size(load_relaxed(&mark.workers), MARK_WORKERS); i++)
         if (mark.worker[i] != NULL)
             cpu_ns += mark.worker[i]->cpu_ns;
     return cpu_ns;
 }
 
+static void add_totals(struct mark_totals *sum, const struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        sum->marked[kind] += worker->tracer.marked[kind];
+    sum->scanned += worker->tracer.scanned;
+}
+
 struct mark_totals mark_totals(void)
 {
-    struct mark_totals sum = { .rescans = mark.rescans };
+    struct mark_totals sum = {
+        .rescans = mark.rescans, .cached = mark.cached, .kept = keep_bytes(),
+        .scanned = keep_scanned(),
+    };
 
-    for (uint32_t i = 0; i < min_size(load_acquire(&mark.workers), MARK_WORKERS); i++) {
-        const struct worker *worker = mark.worker[i];
-        if (worker == NULL)
-            continue;
-        for (unsigned kind = 0; kind < KINDS; kind++) {
-            sum.objects[kind] += worker->walked.objects[kind];
-            sum.marked[kind] += worker->tracer.marked[kind];
-            sum.cached[kind] += worker->walked.cached[kind];
-        }
-        sum.condemned += worker->walked.condemned;
-        sum.condemned_slots += worker->walked.condemned_slots;
-    }
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        sum.marked[kind] = load_relaxed(&mark.shaded[kind]);
+    for (uint32_t i = 0; i < min_size(load_acquire(&mark.workers), MARK_WORKERS); i++)
+        add_totals(&sum, mark.worker[i]);
+    uint64_t own = sum.scanned;
+
+    for (uint32_t i = 0; i < ASSISTANTS; i++)
+        add_totals(&sum, load_acquire(&mark.assistant[i]));
+    sum.assisted = sum.scanned - own;
     return sum;
+}
+
+uint64_t mark_background_scanned(void)
+{
+    uint64_t scanned = 0;
+
+    for (uint32_t i = 0; i < min_size(load_acquire(&mark.workers), MARK_WORKERS); i++)
+        if (mark.worker[i] != NULL)
+            scanned += load_relaxed(&mark.worker[i]->tracer.scanned);
+    return scanned;
+}
+
+void mark_clear(void)
+{
+    for (uint32_t id = 0; id < span_table_size(); id++) {
+        struct span *span = span_by_id(id);
+        if (!span_in_use(span))
+            continue;
+        for (uint32_t word = 0; word * 64 < span->slots; word++) {
+            store_relaxed(&span->bits[word].mark, 0);
+            store_relaxed(&span->kept[word], 0);
+        }
+    }
 }
 
 void mark_limit_blocks(uint32_t blocks)
 {
     mark.list.max_blocks = blocks;
+    keep_limit_blocks(blocks);
 }
 
 void mark_fork_child(void)
 {
     worklist_reset(&mark.list);
+    keep_fork_child();
     store_relaxed(&mark.workers, 0);
     store_relaxed(&mark.round, 0);
     store_relaxed(&mark.released, 0);
     store_relaxed(&mark.gone, 0);
+    for (uint32_t i = 0; i < ASSISTANTS; i++)
+        if (mark.assistant[i] != NULL)
+            store_relaxed(&mark.assistant[i]->claimed, 0);
 }
 
-/* --- roots ----------------------------------------------------------------------------- */
+/* --- what the program does ------------------------------------------------------------- */
+
+static struct worker *claim_assistant(void)
+{
+    for (uint32_t i = 0; i < ASSISTANTS; i++) {
+        struct worker *worker = load_acquire(&mark.assistant[i]), *none = NULL;
+        uint32_t free = 0;
+
+        if (worker == NULL && (worker = meta_alloc(sizeof *worker)) != NULL &&
+            !cas_acq_rel(&mark.assistant[i], &none, worker))
+            worker = none;
+        if (worker != NULL && cas_acq_rel(&worker->claimed, &free, 1))
+            return worker;
+    }
+    return NULL;
+}
+
+uint64_t mark_assist(uint64_t bytes)
+{
+    struct worker *worker;
+    uint64_t scanned = 0;
+
+    if (!worklist_has_shared(&mark.list) || (worker = claim_assistant()) == NULL)
+        return 0;
+    worklist_enter(&mark.list);
+    worker->tracer.list = &mark.list;
+    if (work_local_open(&mark.list, &worker->tracer.local)) {
+        scanned = worker->tracer.scanned;
+        trace_some(&worker->tracer, bytes);
+        scanned = worker->tracer.scanned - scanned;
+    }
+    worklist_leave(&mark.list);
+    store_release(&worker->claimed, 0);
+    return scanned;
+}
+
+void mark_shade(const uintptr_t *words, uint32_t count)
+{
+    struct work_local local = { NULL, NULL };
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct object object = object_of_word(words[i]);
+
+        if (object.span == NULL || !span_mark(object.span, object.slot))
+            continue;
+        fetch_add_relaxed(&mark.shaded[span_kind(object.span)], object.span->slot_bytes);
+        if (span_kind(object.span) == KIND_NOSCAN)
+            continue;
+        if (local.top == NULL && !work_local_open(&mark.list, &local))
+            store_relaxed(&mark.list.overflowed, 1);
+        else
+            trace_push_object(&mark.list, &local, object.span, object.slot);
+    }
+    work_local_surrender(&mark.list, &local, true);
+}
+
+/* --- roots, and memory that was written to ---------------------------------------------- */
 
 void mark_root_range(void *unused, enum root_kind kind, const uintptr_t *low,
                      const uintptr_t *high)
 {
     (void)unused;
     trace_root_range(&leader()->tracer, kind, low, high);
+}
+
+/* Slots of one word of which something lies in [first, last]. */
+static uint64_t slots_between(uint32_t word, uint32_t first, uint32_t last)
+{
+    uint64_t slots = ~0ull;
+
+    if (first > word * 64)
+        slots &= ~0ull << (first - word * 64);
+    if (last < word * 64 + 63)
+        slots &= ~0ull >> (word * 64 + 63 - last);
+    return slots;
+}
+
+static void rescan_span(struct span *span, uintptr_t low, uintptr_t high)
+{
+    struct tracer *tracer = &leader()->tracer;
+    uintptr_t base = span->base;
+
+    if (low < base || high > base + ((size_t)span->pages << PAGE_SHIFT) || span->slots == 0)
+        return;                 /* formatted anew, just now: everything in it is newer than the write */
+    uint32_t first = span_slot_of(span, low - base);
+    uint32_t last = (uint32_t)min_size(span_slot_of(span, high - 1 - base), span->slots - 1);
+
+    for (uint32_t word = first >> 6; word <= last >> 6 && word < span->words; word++) {
+        uint64_t among = slots_between(word, first, last);
+        uint64_t kept = load_relaxed(&span->kept[word]) & among;
+
+        for (uint64_t slots = marked_objects(span, word, among); slots != 0; slots &= slots - 1)
+            trace_object_part(tracer, span, word * 64 + lowest_bit(slots), low, high);
+        if (UNLIKELY(kept != 0))
+            keep_rescan(span, word, kept & ~load_relaxed(&span->bits[word].mark), low, high);
+    }
+}
+
+void mark_rescan(uintptr_t low, uintptr_t high)
+{
+    while (low < high) {
+        uintptr_t end = min_size(align_down(low, PAGE_BYTES) + PAGE_BYTES, high);
+        struct span *span = heap_contains(low) ? span_of(low) : NULL;
+
+        if (span != NULL && span_in_use(span) && span_kind(span) != KIND_NOSCAN) {
+            rescan_span(span, low, end);
+            trace_own(&leader()->tracer);
+        }
+        low = end;
+    }
+}
+
+void mark_keep(void)
+{
+    keep_unmarked();
+}
+
+void mark_keep_rest(void)
+{
+    keep_trace();
+}
+
+/* What gc_memmove has written and not recorded yet. */
+static void mark_copy(const struct thread *thread)
+{
+    uintptr_t low = align_up(thread->copy_low, sizeof(uintptr_t));
+    uintptr_t high = align_down(thread->copy_high, sizeof(uintptr_t));
+
+    if (thread->copy_low != 0 && low < high && heap_contains(low) && heap_contains(high - 1))
+        mark_root_range(NULL, ROOT_DATA, (const uintptr_t *)low, (const uintptr_t *)high);
+}
+
+void mark_barrier_stopped(void)
+{
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next) {
+        if (load_relaxed(&thread->tid) != 0)
+            mark_copy(thread);
+        uint32_t fill = (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS);
+
+        for (uint32_t i = 0; i < fill; i++)
+            trace_root_word(&leader()->tracer, thread->barrier[i]);
+        thread->barrier_fill = 0;
+    }
 }
 
 /* A slot in a magazine survives the sweep (I2), but is no object: not scanned. */
@@ -376,7 +531,7 @@ static void premark_slot(uintptr_t address)
     if (object.span == NULL || span_slot_address(object.span, object.slot) != address)
         return;
     if (span_mark(object.span, object.slot))
-        leader()->walked.cached[span_kind(object.span)] += object.span->slot_bytes;
+        mark.cached += object.span->slot_bytes;
 }
 
 /* One past the fill may be a slot on its way in or out (I3; it is in a register too): then it
@@ -400,14 +555,19 @@ static void premark_thread(struct thread *thread)
             premark_slot((uintptr_t)magazine->entries[i].slot);
         if (magazine->fill != 0)        /* the memory of unused magazines is not touched */
             premark_in_flight((uintptr_t)magazine->entries[magazine->fill].slot);
-        magazine->limit = 0;
     }
+    mcache_close(cache);
     thread->limits_zeroed = 1;
 }
 
-void mark_magazines_stopped(void)
+void mark_setup_stopped(bool alone)
 {
-    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+    leader()->tracer.alone = alone;
+    trace_absent_pages = host_swap_in_use();
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next) {
         if (load_relaxed(&thread->tid) != 0)
             premark_thread(thread);
+        thread->barrier_fill = 0;
+        thread->assist_debt = 0;
+    }
 }

@@ -1,14 +1,20 @@
 /* mark.h -- finding every object that is alive
  *
- * PURPOSE    Traces from the roots, conservatively, with several workers.  One worker,
- *            the leader, is the task that runs the cycle: it starts jobs and
- *            takes part in them; helpers join whatever job is open.  A job is a
- *            walk over the span table (or none) and then a trace to closure.
- * LOCKING    World stopped from mark_begin to mark_end; one cycle at a time.  The
- *            functions named below are the leader's, except mark_help.
- * INVARIANT  After a job returns, every object that a marked object or a root given so
- *            far names is marked, except what cached slots (which are marked,
- *            and hold no object) name.
+ * PURPOSE    Traces from the roots, conservatively, with several workers, while the program runs or
+ *            while it is stopped.  One worker, the leader, is the task that runs the cycle:
+ *            it starts jobs and takes part in them; helpers join the jobs that are meant
+ *            for them; threads of the program assist.  A job is a walk over the span table
+ *            (or none) and then a trace to closure.
+ *
+ *            Two colours.  An object with its mark bit is reached from the roots.  One with
+ *            its kept bit is reached from malloc blocks that no root reaches: the
+ *            two-cycle rule keeps those for one more cycle, so what they reach must stay.
+ *            The keeper, the leader's second tracer, sets kept bits; sweep.c has the rule.
+ * LOCKING    One cycle at a time.  The functions below are the leader's, except mark_help,
+ *            mark_assist and mark_shade.
+ * INVARIANT  (I1) A marked object that does not hold the address of a marked object only is on the
+ *            worklist, or on a page that counts as written (dirty.h), or the barrier has
+ *            recorded what it holds (barrier.h).  Cached slots are marked and hold no object.
  */
 #ifndef GCALLOC_GC_MARK_H
 #define GCALLOC_GC_MARK_H
@@ -21,21 +27,17 @@ enum { MARK_WORKERS = 64 };
 /* What is done to each span before tracing. */
 enum mark_walk {
     WALK_NONE,
-    WALK_COUNT,                 /* counts objects */
-    WALK_MALLOC_ROOTS,          /* counts objects, and marks all malloc blocks */
-    WALK_CONDEMN,               /* counts objects, and applies the two-cycle rule: see mark.c */
-    WALK_CONDEMNED,             /* scans the newly condemned */
+    WALK_MALLOC_ROOTS,          /* marks all malloc blocks */
     WALK_RESCAN,                /* scans every marked object: the worklist had overflowed */
-    WALK_CLEAR,                 /* forgets the marks: the cycle is abandoned */
 };
 
 /* Bytes of slots, by kind. */
 struct mark_totals {
-    uint64_t objects[KINDS];    /* found by the counting walk, cached slots included */
-    uint64_t marked[KINDS];     /* marked by tracing, or condemned now */
-    uint64_t cached[KINDS];     /* marked because they are in a magazine */
-    uint64_t condemned;         /* malloc blocks newly condemned */
-    uint64_t condemned_slots;
+    uint64_t marked[KINDS];     /* by tracing; objects that came into being meanwhile are not counted */
+    uint64_t cached;            /* marked in stop 1 because they are in a magazine */
+    uint64_t kept;              /* by the keeper: unreachable malloc blocks and what they reach */
+    uint64_t scanned;           /* bytes of objects looked at */
+    uint64_t assisted;          /* of them, by threads of the program */
     uint64_t rescans;           /* times the worklist had overflowed */
 };
 
@@ -45,23 +47,44 @@ bool mark_prepare(void);
 /* The body of a helper: joins jobs until mark_release. */
 void mark_help(void);
 
-/* Opens the first job, so that helpers trace while the leader visits roots.  Alone:
- * there are none. */
-void mark_begin_stopped(bool alone);
-/* Marks the slots in all magazines, and closes the magazines for frees.  Before any root: a
- * stale pointer must not make an object of a cached slot. */
-void mark_magazines_stopped(void);
+/* Stop 1: marks the slots in all magazines, closes the magazines for frees, empties the barrier
+ * buffers.  Before any root: a stale pointer must not make an object of a cached slot.
+ * alone: until mark_release nobody marks but the leader, program included. */
+void mark_setup_stopped(bool alone);
 /* A root_visitor; the context is unused.  Looks at every word before it returns. */
 void mark_root_range(void *unused, enum root_kind kind, const uintptr_t *low,
                      const uintptr_t *high);
-/* Ends the first job: traces to closure. */
-void mark_trace_stopped(void);
+/* Opens a job without a walk, for `workers` workers, so that they trace while the leader looks for
+ * roots; mark_close_job ends it: traces to closure. */
+void mark_open_job(uint32_t workers);
+void mark_close_job(void);
 /* A whole job. */
-void mark_walk_stopped(enum mark_walk walk);
+void mark_walk(enum mark_walk walk, uint32_t workers);
+/* The marked objects in [low, high), which was written to, are looked at again there; so are those
+ * kept.  Between mark_open_job and mark_close_job, or stopped. */
+void mark_rescan(uintptr_t low, uintptr_t high);
+/* Stop 2: what the barrier recorded. */
+void mark_barrier_stopped(void);
+/* Stop 2: the leader alone traces at most so many bytes.  True: to closure. */
+bool mark_finish_stopped(uint64_t bytes);
+/* Marking complete so far, mode collect: keeps malloc blocks without a mark, and what they reach. */
+void mark_keep(void);
+/* The keeper traces what mark_rescan gave it. */
+void mark_keep_rest(void);
 
-/* Sum over all workers; between jobs, or after mark_release. */
+/* What the program does for the marking: traces at most about so many bytes.  In the runtime.
+ * Returns the bytes looked at. */
+uint64_t mark_assist(uint64_t bytes);
+/* Marks what the words name.  In the runtime, while gc_phase is GC_MARKING. */
+void mark_shade(const uintptr_t *words, uint32_t count);
+
+/* Sum over all workers; between jobs, or after mark_release; racy at other times. */
 struct mark_totals mark_totals(void);
-/* Helpers may go.  The world may run again. */
+/* What the markers of our own have looked at, racy. */
+uint64_t mark_background_scanned(void);
+/* Forgets all marks, of a cycle that was abandoned; nobody marks. */
+void mark_clear(void);
+/* Helpers may go. */
 void mark_release(void);
 /* Waits until `helpers` of them have gone; returns the CPU time of all workers. */
 uint64_t mark_join(uint32_t helpers);

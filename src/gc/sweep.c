@@ -55,26 +55,71 @@ static void take_back(struct span *span, uint32_t word, uint64_t slots)
         store_relaxed(&span->slot_state[word * 64 + lowest_bit(slots)], SLOT_IN);
 }
 
-/* Frees what is unmarked.  The freed bits are cleared last, and only those taken in: a
- * task that vanishes in between (fork) loses nothing, see sweep_fork_child. */
-static void sweep_word(struct span *span, uint32_t word, struct found *found)
+/* Returns the slots that were in that state.  One that the program has just freed the fast way (its
+ * pointer was in flight) is in a magazine, and left as it is. */
+static uint64_t change_state(struct span *span, uint32_t word, uint64_t slots, uint8_t from,
+                             uint8_t to)
+{
+    uint64_t changed = 0;
+
+    for (; slots != 0; slots &= slots - 1) {
+        uint8_t expected = from;
+        if (cas_acq_rel(&span->slot_state[word * 64 + lowest_bit(slots)], &expected, to))
+            changed |= slots & -slots;
+    }
+    return changed;
+}
+
+/* What becomes of the slots of one word; see sweep.h. */
+struct verdict {
+    uint64_t alloc, condemned;  /* afterwards */
+    uint64_t dead;
+};
+
+/* Malloc blocks in mode collect. */
+static struct verdict judge_malloc(struct span *span, uint32_t word, uint64_t alloc,
+                                   uint64_t condemned, uint64_t marked, uint64_t kept)
+{
+    uint64_t fresh = alloc & ~marked, saved = condemned & marked;
+
+    if (fresh != 0)
+        fresh = change_state(span, word, fresh, SLOT_OUT, SLOT_CONDEMNED);
+    if (saved != 0)
+        change_state(span, word, saved, SLOT_CONDEMNED, SLOT_OUT);
+    return (struct verdict){
+        .alloc = (alloc & ~fresh) | saved,
+        .condemned = fresh | (condemned & ~marked & kept),
+        .dead = condemned & ~marked & ~kept,
+    };
+}
+
+/* The freed bits are cleared last, and only those taken in: a task that vanishes in between
+ * (fork) loses nothing, see sweep_fork_child. */
+static void sweep_word(struct span *span, uint32_t word, bool collected, struct found *found)
 {
     struct slot_bits *bits = &span->bits[word];
     uint64_t freed = load_acquire(&bits->freed);
     uint64_t alloc = bits->alloc & ~freed;
     uint64_t condemned = bits->condemned & ~freed;
     uint64_t marked = load_relaxed(&bits->mark);
-    uint64_t dead = (alloc | condemned) & ~marked;
+    uint64_t kept = load_relaxed(&span->kept[word]);
+    struct verdict verdict;
 
-    if (dead != 0)
-        take_back(span, word, dead);
-    bits->condemned = condemned & marked;
-    store_relaxed(&bits->alloc, alloc & marked);
+    if (collected)
+        verdict = judge_malloc(span, word, alloc, condemned, marked, kept);
+    else
+        verdict = (struct verdict){ .alloc = alloc & (marked | kept),
+                                    .dead = alloc & ~(marked | kept) };
+    if (verdict.dead != 0)
+        take_back(span, word, verdict.dead);
+    found->dead += count_bits(verdict.dead);
+    found->condemned += count_bits(verdict.condemned & ~condemned);
+    bits->condemned = verdict.condemned;
+    store_relaxed(&bits->alloc, verdict.alloc);
     store_relaxed(&bits->mark, 0);
+    store_relaxed(&span->kept[word], 0);
     if (freed != 0)
         fetch_and_acq_rel(&bits->freed, ~freed);
-    found->dead += count_bits(dead);
-    found->condemned += count_bits(condemned & marked);
 }
 
 static void count_found(const struct span *span, const struct found *found)
@@ -83,6 +128,8 @@ static void count_found(const struct span *span, const struct found *found)
     if (found->dead != 0) {
         fetch_add_relaxed(&ever.freed_slots, found->dead);
         fetch_add_relaxed(&ever.freed_bytes, found->dead * span->slot_bytes);
+        if (span_kind(span) == KIND_MALLOC)
+            fetch_add_relaxed(&ever.freed_malloc_bytes, found->dead * span->slot_bytes);
     }
     if (found->condemned != 0) {
         fetch_add_relaxed(&ever.condemned_slots, found->condemned);
@@ -107,9 +154,10 @@ static void sweep_claimed(struct span *span, uint32_t generation)
 {
     struct found found = { 0, 0 };
     bool large = load_relaxed(&span->state) == SPAN_LARGE;
+    bool collected = options.mode == MODE_COLLECT && span_kind(span) == KIND_MALLOC;
 
     for (uint32_t word = 0; word * 64 < span->slots; word++)
-        sweep_word(span, word, &found);
+        sweep_word(span, word, collected, &found);
     count_found(span, &found);
     if (found.dead != 0)
         fetch_sub_acq_rel(&span->live, found.dead);
@@ -220,6 +268,7 @@ static void repair(struct span *span, uint32_t generation)
         bits->condemned &= ~bits->alloc;
         bits->freed &= bits->alloc | bits->condemned;
         bits->mark = 0;
+        span->kept[word] = 0;
         live += count_bits((bits->alloc | bits->condemned) & ~bits->freed);
     }
     store_relaxed(&span->live, live);
@@ -246,6 +295,7 @@ struct sweep_totals sweep_totals_ever(void)
         .swept_spans = load_relaxed(&ever.swept_spans),
         .freed_slots = load_relaxed(&ever.freed_slots),
         .freed_bytes = load_relaxed(&ever.freed_bytes),
+        .freed_malloc_bytes = load_relaxed(&ever.freed_malloc_bytes),
         .condemned_slots = load_relaxed(&ever.condemned_slots),
         .condemned_bytes = load_relaxed(&ever.condemned_bytes),
     };
@@ -259,6 +309,7 @@ struct sweep_totals sweep_totals(void)
         .swept_spans = now.swept_spans - before.swept_spans,
         .freed_slots = now.freed_slots - before.freed_slots,
         .freed_bytes = now.freed_bytes - before.freed_bytes,
+        .freed_malloc_bytes = now.freed_malloc_bytes - before.freed_malloc_bytes,
         .condemned_slots = now.condemned_slots - before.condemned_slots,
         .condemned_bytes = now.condemned_bytes - before.condemned_bytes,
     };

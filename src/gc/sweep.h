@@ -17,9 +17,17 @@
  *          frees a large object, or trims, sweeps first.  gc_phase (cycle.h) goes from
  *          GC_SWEEPING to GC_OFF before sweep_is_done says so.
  *
- *          What a span's words mean to the sweep (mark.c, the two-cycle rule, has made
- *          them so): first `freed` is taken in; then what is allocated or condemned
- *          and not marked is free.  A condemned slot that is marked stays condemned.
+ *          The rule.  First `freed` is taken in.  Then, of what is left:
+ *
+ *              malloc block, mode collect             gc_alloc object, or mode manual
+ *              alloc, marked        stays             marked or kept       stays
+ *              alloc, not marked    condemned now     neither              dead
+ *              condemned, marked    alloc again
+ *              condemned, kept      stays condemned
+ *              condemned, neither   dead
+ *
+ *          A malloc block is freed when two cycles in a row do not reach it: its pointer may be in
+ *          flight, in a pipe.  What it reaches is kept meanwhile (keep.h).
  */
 #ifndef GCALLOC_GC_SWEEP_H
 #define GCALLOC_GC_SWEEP_H
@@ -45,7 +53,8 @@ void sweep_fork_child(void);
 struct sweep_totals {
     uint64_t swept_spans;
     uint64_t freed_slots, freed_bytes;          /* found dead, large objects included */
-    uint64_t condemned_slots, condemned_bytes;  /* kept for one more cycle */
+    uint64_t freed_malloc_bytes;                /* of them */
+    uint64_t condemned_slots, condemned_bytes;  /* newly condemned */
 };
 /* Since the last sweep_begin_stopped. */
 struct sweep_totals sweep_totals(void);

@@ -75,6 +75,8 @@ static const uintptr_t *scan_present_words(struct tracer *tracer, uintptr_t low,
 static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
     uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
+
+    tracer->scanned += end - low;
     uintptr_t reached =
         bytes >= TRACE_ASK_BYTES && !trace_absent_pages
             ? (uintptr_t)scan_present_words(tracer, low, end)
@@ -84,16 +86,35 @@ static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
         work_push(tracer->list, &tracer->local, reached, low + bytes - reached);
 }
 
+static COLD bool keep_slot(struct tracer *tracer, struct span *span, uint32_t slot)
+{
+    uint64_t bit = 1ull << (slot & 63);
+    uint64_t *kept = &span->kept[slot >> 6];
+
+    if ((load_relaxed(kept) & bit) != 0 || span_is_marked(span, slot) ||
+        (fetch_or_relaxed(kept, bit) & bit) != 0)
+        return false;
+    tracer->kept += span->slot_bytes;
+    return true;
+}
+
 static bool mark_slot(struct tracer *tracer, struct span *span, uint32_t slot)
 {
-    if (!tracer->alone)
-        return span_mark(span, slot);
+    if (!tracer->alone) {
+        if (!span_mark(span, slot))
+            return false;
+        tracer->marked[span_kind(span)] += span->slot_bytes;
+        return true;
+    }
     uint64_t bit = 1ull << (slot & 63);
     uint64_t *mark = &span->bits[slot >> 6].mark;
     uint64_t before = load_relaxed(mark);
 
     store_relaxed(mark, before | bit);
-    return (before & bit) == 0;
+    if ((before & bit) != 0)
+        return false;
+    tracer->marked[span_kind(span)] += span->slot_bytes;
+    return true;
 }
 
 /* The oldest candidate of the queue: marks its object; true when that was news and
@@ -103,23 +124,62 @@ static bool next_object(struct tracer *tracer, struct span **found, uint32_t *sl
     struct candidate candidate = tracer->queue[tracer->head++ % QUEUE_WORDS];
     struct span *span = candidate.span;
 
-    if (!object_in_span(span, candidate.address, slot) || !mark_slot(tracer, span, *slot))
+    if (!object_in_span(span, candidate.address, slot))
         return false;
-    enum kind kind = span_kind(span);
-    tracer->marked[kind] += span->slot_bytes;
+    if (UNLIKELY(tracer->keeping) ? !keep_slot(tracer, span, *slot)
+                                  : !mark_slot(tracer, span, *slot))
+        return false;
     *found = span;
-    return kind != KIND_NOSCAN;
+    return span_kind(span) != KIND_NOSCAN;
+}
+
+/* Where the object is.  False: its span was given up and formatted anew while we looked, so the
+ * object is no more, and the numbers do not fit each other. */
+INLINE bool object_range(const struct span *span, uint32_t slot, uintptr_t *low, size_t *bytes)
+{
+    size_t heap = load_relaxed(&arena.bytes);
+
+    *bytes = object_scan_bytes(span);
+    *low = span_slot_address(span, slot);
+    return LIKELY(*bytes <= heap && heap_offset(*low) <= heap - *bytes);
+}
+
+void trace_push_object(struct worklist *list, struct work_local *local, const struct span *span,
+                       uint32_t slot)
+{
+    uintptr_t low;
+    size_t bytes;
+
+    if (object_range(span, slot, &low, &bytes))
+        work_push(list, local, low, bytes);
 }
 
 static void push_object(struct tracer *tracer, const struct span *span, uint32_t slot)
 {
-    work_push(tracer->list, &tracer->local, span_slot_address(span, slot),
-              object_scan_bytes(span));
+    trace_push_object(tracer->list, &tracer->local, span, slot);
 }
 
 void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
 {
-    scan_range(tracer, span_slot_address(span, slot), object_scan_bytes(span));
+    uintptr_t low;
+    size_t bytes;
+
+    if (object_range(span, slot, &low, &bytes))
+        scan_range(tracer, low, bytes);
+}
+
+void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                       uintptr_t high)
+{
+    uintptr_t object;
+    size_t bytes;
+
+    if (!object_range(span, slot, &object, &bytes))
+        return;
+    low = max_size(low, object);
+    high = min_size(high, object + bytes);
+    if (low < high)
+        scan_range(tracer, low, high - low);
 }
 
 /* Somebody waits: objects go to the stack, where they can be given away. */
@@ -211,11 +271,12 @@ void trace_own(struct tracer *tracer)
     }
 }
 
-static void trace_all(struct tracer *tracer)
+/* Until there is nothing to be had, or `limit` bytes have been looked at. */
+static void trace_all(struct tracer *tracer, uint64_t limit)
 {
     struct work work;
 
-    for (;;) {
+    while (tracer->scanned < limit) {
         if (queue_length(tracer) <= QUEUE_LEAST &&
             work_pop(tracer->list, &tracer->local, &work)) {
             scan_range(tracer, work.address, work.bytes);
@@ -233,7 +294,23 @@ static void trace_all(struct tracer *tracer)
 void trace_to_closure(struct tracer *tracer)
 {
     do
-        trace_all(tracer);
+        trace_all(tracer, UINT64_MAX);
     while (worklist_wait(tracer->list, &tracer->local));
     ASSERT(queue_length(tracer) == 0);
+}
+
+bool trace_at_most(struct tracer *tracer, uint64_t bytes)
+{
+    uint64_t limit = tracer->scanned + bytes;
+
+    trace_all(tracer, limit);
+    return tracer->scanned < limit;
+}
+
+void trace_some(struct tracer *tracer, uint64_t bytes)
+{
+    trace_all(tracer, tracer->scanned + bytes);
+    while (queue_length(tracer) != 0)
+        push_next(tracer);
+    work_local_surrender(tracer->list, &tracer->local, false);
 }

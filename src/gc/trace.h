@@ -39,8 +39,11 @@ struct tracer {
     struct worklist *list;
     struct work_local local;
     uint32_t head, tail;        /* of the queue; tail - head words are in it */
-    bool alone;                 /* no other worker: mark bits need no atomic or */
+    bool alone;                 /* nobody else marks, mutators included: bits need no atomic or */
+    bool keeping;               /* sets kept bits, of what is not marked; see mark.c */
+    uint64_t scanned;           /* bytes looked at */
     uint64_t marked[KINDS];     /* bytes of slots this worker marked */
+    uint64_t kept;              /* ... and kept */
     struct candidate queue[QUEUE_WORDS];
 };
 
@@ -54,9 +57,21 @@ void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
 void trace_root_range(struct tracer *tracer, enum root_kind kind, const uintptr_t *low,
                       const uintptr_t *high);
 void trace_root_word(struct tracer *tracer, uintptr_t word);
+/* Pushes a marked object. */
+void trace_push_object(struct worklist *list, struct work_local *local, const struct span *span,
+                       uint32_t slot);
+/* Scans what of a marked object lies in [low, high). */
+void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                       uintptr_t high);
 /* Works off what this worker has on its own stack. */
 void trace_own(struct tracer *tracer);
 /* Works until there is nothing left for anybody; the worker was busy, and is idle afterwards. */
 void trace_to_closure(struct tracer *tracer);
+/* Works on the worker's own and shared work until about so many bytes have been looked at; what is
+ * left stays the worker's.  True: there was nothing left. */
+bool trace_at_most(struct tracer *tracer, uint64_t bytes);
+/* Works until about so many bytes have been looked at, or there is nothing to be had; what is left
+ * of the worker's own work goes to the shared list.  The worker is busy, before and after. */
+void trace_some(struct tracer *tracer, uint64_t bytes);
 
 #endif

@@ -110,6 +110,37 @@ void work_local_close(struct worklist *list, struct work_local *local)
     local->top = local->under = NULL;
 }
 
+static void surrender(struct worklist *list, struct work_block *block, bool shaded)
+{
+    if (block == NULL)
+        return;
+    if (block->count == 0)
+        block_put(list, block);
+    else if (shaded)
+        stack_push(&list->shaded, block);
+    else
+        publish(list, block);
+}
+
+void work_local_surrender(struct worklist *list, struct work_local *local, bool shaded)
+{
+    surrender(list, local->top, shaded);
+    surrender(list, local->under, shaded);
+    local->top = local->under = NULL;
+}
+
+bool worklist_take_shaded(struct worklist *list)
+{
+    struct work_block *block;
+    bool any = false;
+
+    while ((block = stack_pop(&list->shaded)) != NULL) {
+        publish(list, block);
+        any = true;
+    }
+    return any;
+}
+
 static void swap_blocks(struct work_local *local)
 {
     struct work_block *top = local->top;
@@ -234,11 +265,19 @@ bool worklist_wait(struct worklist *list, struct work_local *local)
     return found;
 }
 
+void worklist_leave(struct worklist *list)
+{
+    if (fetch_sub_acq_rel(&list->outstanding, 1) == 1)
+        wake_sleepers(list, INT32_MAX);
+}
+
 void worklist_reset(struct worklist *list)
 {
     struct work_block *block;
 
     while ((block = stack_pop(&list->full)) != NULL)
+        block_put(list, block);
+    while ((block = stack_pop(&list->shaded)) != NULL)
         block_put(list, block);
     store_relaxed(&list->outstanding, 0);
     store_relaxed(&list->hungry, 0);

@@ -11,6 +11,9 @@
  *            only in those places, and only busy workers make more; so when it
  *            is 0 there is none, and there will be none.
  *
+ *            Blocks on `shaded` are not counted: they come from mutators at any time, and wait until
+ *            the leader of the marking, being busy, takes them over.
+ *
  *            When no block can be had, the entry is dropped and `overflowed` set.
  *            Only ranges of marked objects may be pushed that way: the marker
  *            then scans all marked objects again (mark.c).
@@ -44,6 +47,7 @@ struct work_stack {
 struct worklist {
     struct work_stack full;
     struct work_stack empty;
+    struct work_stack shaded;
     uint32_t outstanding ALIGNED(CACHE_LINE);   /* atomic, see INVARIANT; acq_rel */
     uint32_t hungry;            /* atomic: workers waiting for work; a hint */
     uint32_t sleepers;          /* atomic: of them in futex wait; see worklist.c */
@@ -63,6 +67,11 @@ struct work_local {
 bool work_local_open(struct worklist *list, struct work_local *local);
 /* Gives the (empty) blocks back. */
 void work_local_close(struct worklist *list, struct work_local *local);
+
+/* Gives all of it away, to `full` (by a busy worker) or to `shaded`. */
+void work_local_surrender(struct worklist *list, struct work_local *local, bool shaded);
+/* Makes the shaded blocks work like any other.  The leader, busy.  False: there are none. */
+bool worklist_take_shaded(struct worklist *list);
 
 /* The slow halves of push and pop. */
 bool work_make_room(struct worklist *list, struct work_local *local);
@@ -91,11 +100,17 @@ INLINE bool work_pop(struct worklist *list, struct work_local *local, struct wor
 /* The same, of the worker's own entries alone. */
 bool work_pop_own(struct work_local *local, struct work *work);
 
+/* Is there a block on the shared stack? */
+INLINE bool worklist_has_shared(const struct worklist *list)
+{
+    return load_relaxed(&list->full.head) << 16 >> 22 != 0;     /* an address in it? */
+}
+
 /* Is somebody waiting for work that the shared stack cannot satisfy? */
 INLINE bool worklist_is_hungry(const struct worklist *list)
 {
     return UNLIKELY(load_relaxed(&list->hungry) != 0) &&
-           load_relaxed(&list->full.head) << 16 >> 22 == 0;    /* no address in it? */
+           !worklist_has_shared(list);
 }
 
 /* Gives away half of what the worker has. */
@@ -106,6 +121,9 @@ void worklist_enter(struct worklist *list);
 /* A busy worker without an entry becomes idle.  True: it got a block and is
  * busy again; false: no work is left anywhere, and it is not busy. */
 bool worklist_wait(struct worklist *list, struct work_local *local);
+
+/* A busy worker that has surrendered its work leaves without waiting. */
+void worklist_leave(struct worklist *list);
 
 /* Forgets all work and all workers; in a forked child. */
 void worklist_reset(struct worklist *list);

@@ -2,6 +2,7 @@
 #include "heap/arena.h"
 
 #include "base/lock.h"
+#include "heap/chunk.h"
 #include "os/vm.h"
 
 enum {
@@ -18,6 +19,7 @@ static const size_t HEAP_STEP_MAX = (size_t)64 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 
 struct arena arena;
+uint32_t arena_unreadable;
 
 static struct lock meta_lock = LOCK_INIT(META);
 static size_t meta_used;        /* META */
@@ -30,13 +32,19 @@ static uintptr_t carve(struct region *region, uintptr_t at, size_t bytes)
     return at + bytes;
 }
 
-/* Metadata for a heap of that size: page map and zero map exactly, the span table
+/* What is known of single pages: a struct chunk for 64 (heap/chunk.h). */
+static size_t chunk_bytes(size_t pages)
+{
+    return (pages + CHUNK_PAGES - 1) / CHUNK_PAGES * sizeof(struct chunk);
+}
+
+/* Metadata for a heap of that size: page map and chunks exactly, the span table
  * for a span in every page, headers and the rest generously: address space is free. */
 static size_t metadata_bytes(size_t heap)
 {
     size_t pages = heap >> PAGE_SHIFT;
 
-    return align_up(pages * sizeof(uint64_t), 64 * KIB) + align_up(pages / 8, 64 * KIB) +
+    return align_up(pages * sizeof(uint64_t), 64 * KIB) + align_up(chunk_bytes(pages), 64 * KIB) +
            align_up(pages * sizeof(struct span *), 64 * KIB) + align_up(heap / 8 + META_LEAST, 64 * KIB);
 }
 
@@ -51,7 +59,7 @@ static bool reserve(size_t heap)
     arena.start = at;
     arena.end = at + bytes;
     at = carve(&arena.map, at, pages * sizeof(uint64_t));
-    at = carve(&arena.zero, at, pages / 8);
+    at = carve(&arena.zero, at, chunk_bytes(pages));
     at = carve(&arena.table, at, pages * sizeof(struct span *));
     at = carve(&arena.meta, at, heap / 8 + META_LEAST);
     arena.heap.base = align_up(at, HUGE_PAGE);
@@ -102,7 +110,7 @@ size_t arena_grow_locked(size_t pages)
                              arena.heap.reserved);
 
     if (!region_ensure(&arena.map, (target >> PAGE_SHIFT) * sizeof(uint64_t), META_STEP) ||
-        !region_ensure(&arena.zero, target >> PAGE_SHIFT >> 3, 4 * KIB))
+        !region_ensure(&arena.zero, chunk_bytes(target >> PAGE_SHIFT), 4 * KIB))
         return 0;
     if (!commit(&arena.heap, target) && !commit(&arena.heap, least))
         return 0;

@@ -33,13 +33,16 @@ struct arena {
     /* The rest. */
     struct region heap;
     struct region map;          /* page map */
-    struct region zero;         /* a bit per page: known to read as zero, holds no memory */
+    struct region zero;         /* struct chunk per 64 pages: heap/chunk.h */
     struct region table;        /* span table: id -> span */
     struct region meta;         /* meta_alloc */
     uintptr_t start, end;       /* the whole reservation */
 };
 
 extern struct arena arena;
+/* The program has taken from itself the right to read part of the heap (mprotect, see wrap_memory.c): a
+ * marker that runs beside it would be killed.  Atomic, relaxed; set while no cycle runs. */
+extern uint32_t arena_unreadable;
 
 /* The reservation is made by the first meta_alloc; until then all of arena is zero. */
 /* Makes at least `pages` more heap pages ready; HEAP held.  Returns how many, 0 when refused. */

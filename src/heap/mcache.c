@@ -78,11 +78,18 @@ void mcache_init(struct mcache *cache)
     struct cached *at = cache->entries;
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        cache->magazines[c].limit = mcache_limit(c);
+        /* gccheckmark: every free goes the slow way, which clears the block. */
+        cache->magazines[c].limit = options.gccheckmark ? 0 : mcache_limit(c);
         cache->magazines[c].entries = at;
         at += capacity(c) + 1;
     }
     CHECK(at <= cache->entries + MCACHE_ENTRIES);
+}
+
+void mcache_close(struct mcache *cache)
+{
+    for (unsigned c = 0; c < SPAN_CLASSES; c++)
+        cache->magazines[c].limit = 0;
 }
 
 /* --- ready lists ------------------------------------------------------------ */
@@ -251,11 +258,22 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
     magazine->fill -= count;
     cache->flushes++;
     cache->freed_count += count;
-    cache->freed_bytes += count * size_classes[span_class_size_class(span_class)].slot_bytes;
+    size_t bytes = count * size_classes[span_class_size_class(span_class)].slot_bytes;
+
+    cache->freed_bytes += bytes;
+    if (span_class_kind(span_class) != KIND_MALLOC)
+        cache->gc_bytes -= (int64_t)bytes;
     cache->class_flushed[span_class] += count;
 }
 
 /* --- refilling --------------------------------------------------------------------- */
+
+/* A second marker that looks at uninitialised memory must not find stale pointers. */
+static COLD void clear_slots(const struct span *span, uint32_t word, uint64_t slots)
+{
+    for (; slots != 0; slots &= slots - 1)
+        memset((void *)span_slot_address(span, word * 64 + lowest_bit(slots)), 0, span->slot_bytes);
+}
 
 /* Puts the slots of one word into the magazine, highest address first, so that
  * they are handed out in address order. */
@@ -266,6 +284,8 @@ static void push_word(struct mcache *cache, unsigned span_class, const struct sp
     struct cached *entry = magazine->entries + magazine->fill;
     uintptr_t base = span->base + (size_t)word * 64 * span->slot_bytes;
 
+    if (UNLIKELY(options.gccheckmark))
+        clear_slots(span, word, taken);
     magazine->fill += count_bits(taken);
     for (; taken != 0; entry++) {
         uint32_t bit = log2_floor(taken);
@@ -306,7 +326,10 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
             continue;
         if (count_bits(taken) > want)
             taken = lowest_bits(taken, want);
-        store_relaxed(&bits->alloc, bits->alloc | taken);
+        /* I2: marked first, so that nobody sees an allocated slot without its mark. */
+        if (UNLIKELY(load_relaxed(&span_allocate_black)))
+            fetch_or_acq_rel(&bits->mark, taken);
+        store_release(&bits->alloc, bits->alloc | taken);
         fetch_add_acq_rel(&span->live, count_bits(taken));
         span->next_word = w;
         push_word(cache, span_class, span, w, taken);
@@ -319,7 +342,11 @@ static void count_refill(struct mcache *cache, unsigned span_class, uint32_t slo
 {
     cache->refills++;
     cache->allocated_count += slots;
-    cache->allocated_bytes += slots * size_classes[span_class_size_class(span_class)].slot_bytes;
+    size_t bytes = slots * size_classes[span_class_size_class(span_class)].slot_bytes;
+
+    cache->allocated_bytes += bytes;
+    if (span_class_kind(span_class) != KIND_MALLOC)
+        cache->gc_bytes += (int64_t)bytes;
     cache->class_refilled[span_class] += slots;
 }
 

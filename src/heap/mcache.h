@@ -45,6 +45,7 @@ struct mcache {
     /* Statistics; owner only, read racily. */
     uint64_t allocated_bytes, allocated_count;      /* slots taken by refill, large blocks */
     uint64_t freed_bytes, freed_count;              /* slots flushed, large blocks freed */
+    int64_t gc_bytes;                               /* of both, the balance of gc_alloc memory */
     uint64_t refills, flushes, slow_frees, foreign_frees;
     uint64_t class_refilled[SPAN_CLASSES];          /* slots taken, slots flushed, per class */
     uint64_t class_flushed[SPAN_CLASSES];
@@ -60,6 +61,8 @@ extern struct ready_list central[SPAN_CLASSES];
 uint16_t mcache_limit(unsigned span_class);
 /* Sets every limit; the magazines were empty. */
 void mcache_init(struct mcache *cache);
+/* Sets every limit to 0: each free goes the slow way, until mcache_init. */
+void mcache_close(struct mcache *cache);
 
 /* Called on a span before its bits are read as the truth, or before it is given
  * back: sweeps it if it needs sweeping.  The one thing the heap asks of the

@@ -3,34 +3,27 @@
  * Free runs hang in bins: one per length below EXACT pages, then four per
  * doubling; a bitmap says which bins are not empty.  A run is found best fit within a
  * bounded look, split at its low end, and merged with both neighbours when it
- * comes back.  A bit per page (`touched`) says whether the page may hold memory: pages
- * that were never used or were released read as zero.
+ * comes back.  heap/chunk.h keeps what must be known of single pages.
  */
-#include "heap/pages.h"
+#include "heap/pages_release.h"
 
-#include <string.h>
 #include <time.h>
 
 #include "base/check.h"
-#include "base/lock.h"
-#include "base/sys.h"
 #include "os/vm.h"
 
 enum {
     EXACT = 64,
     BINS = EXACT + 4 * 28,
     LOOK = 32,                  /* runs of one bin looked at for the best fit */
-    IDLE_MS = 1000,             /* a run that nobody wanted for this long goes back to the OS */
-    IDLE_CHECK_MS = 50,
-    IDLE_CHECK_PAGES = 2048,    /* at most 16 MiB or one run a check: about 1 ms under HEAP */
 };
 
-static struct lock heap_lock = LOCK_INIT(HEAP);
+struct lock pages_lock = LOCK_INIT(HEAP);
+struct pages_stats pages_stats;
+size_t pages_idle;
 /* All under HEAP. */
 static struct span *bins[BINS];
 static uint64_t bin_bitmap[(BINS + 63) / 64];
-static struct pages_stats stats;
-static uint64_t next_idle_check;        /* ms; atomic, relaxed */
 
 uint64_t pages_now_ms(void)
 {
@@ -43,37 +36,6 @@ uint64_t pages_now_ms(void)
 static size_t page_index(uintptr_t address)
 {
     return heap_offset(address) >> PAGE_SHIFT;
-}
-
-/* --- the touched bit of every page ------------------------------------ */
-
-static uint64_t *touched_word(size_t page)
-{
-    return (uint64_t *)arena.zero.base + page / 64;
-}
-
-static size_t touched_count(size_t page, size_t pages)
-{
-    size_t count = 0;
-
-    for (size_t at = page, end = page + pages, n; at < end; at += n) {
-        n = min_size(end - at, 64 - at % 64);
-        uint64_t mask = n == 64 ? ~0ull : ((1ull << n) - 1) << at % 64;
-        count += count_bits(*touched_word(at) & mask);
-    }
-    return count;
-}
-
-static void touched_set(size_t page, size_t pages, bool value)
-{
-    for (size_t at = page, end = page + pages, n; at < end; at += n) {
-        n = min_size(end - at, 64 - at % 64);
-        uint64_t mask = n == 64 ? ~0ull : ((1ull << n) - 1) << at % 64;
-        if (value)
-            *touched_word(at) |= mask;
-        else
-            *touched_word(at) &= ~mask;
-    }
 }
 
 /* --- bins ---------------------------------------------------------------- */
@@ -97,8 +59,8 @@ static void bin_insert(struct span *run)
         run->next->prev = run;
     bins[bin] = run;
     bin_bitmap[bin / 64] |= 1ull << bin % 64;
-    stats.free_pages += run->pages;
-    stats.free_runs++;
+    pages_stats.free_pages += run->pages;
+    pages_stats.free_runs++;
 }
 
 static void bin_remove(struct span *run)
@@ -114,8 +76,8 @@ static void bin_remove(struct span *run)
     if (bins[bin] == NULL)
         bin_bitmap[bin / 64] &= ~(1ull << bin % 64);
     run->next = run->prev = NULL;
-    stats.free_pages -= run->pages;
-    stats.free_runs--;
+    pages_stats.free_pages -= run->pages;
+    pages_stats.free_runs--;
 }
 
 /* The smallest of the first LOOK runs of a bin that have enough pages. */
@@ -177,8 +139,8 @@ static void unmap_ends(struct span *run)
     map_page(page + run->pages - 1, NULL);
 }
 
-/* Files [base, base + pages) as a free run, merged with its neighbours.  The page map
- * of the range is empty.  The header is consumed. */
+/* Files [base, base + pages), whose free bits are set, as a free run, merged with its neighbours.
+ * The page map of the range is empty.  The header is consumed. */
 static void insert_run(struct span *run, uintptr_t base, size_t pages)
 {
     size_t page = page_index(base);
@@ -204,10 +166,19 @@ static void insert_run(struct span *run, uintptr_t base, size_t pages)
     run->divider = 0;
     run->slots = 0;
     run->claimed = 1;
-    run->freed_at = pages_now_ms();
     store_release(&run->state, SPAN_FREE);
     map_ends(run);
     bin_insert(run);
+}
+
+/* The same for pages that were not free before. */
+static void add_free(struct span *run, uintptr_t base, size_t pages)
+{
+    size_t page = page_index(base);
+
+    chunks_set_free(page, pages, true);
+    pages_idle += chunks_held(page, pages);
+    insert_run(run, base, pages);
 }
 
 static bool grow(size_t pages)
@@ -223,33 +194,36 @@ static bool grow(size_t pages)
         span_header_free(run);
         return false;
     }
-    stats.heap_pages += grown;
-    insert_run(run, base, grown);
+    pages_stats.heap_pages += grown;
+    add_free(run, base, grown);
     return true;
 }
 
 /* Takes exactly [base, base + pages) out of a free run that contains it; spare
- * headers for what is left over on either side come from the caller. */
-static void cut_run(struct span *run, uintptr_t base, size_t pages, struct span *spare[2])
+ * headers for what is left over on either side come from the caller.  How many of the pages hold
+ * memory. */
+static size_t cut_run(struct span *run, uintptr_t base, size_t pages, struct span *spare[2])
 {
     uintptr_t run_base = run->base;
+    size_t page = page_index(base);
     size_t before = (base - run_base) >> PAGE_SHIFT;
     size_t after = run->pages - before - pages;
-    uint64_t freed_at = run->freed_at;
+    size_t held = chunks_held(page, pages);
 
     bin_remove(run);
     unmap_ends(run);
     span_header_free(run);
+    chunks_set_free(page, pages, false);
+    pages_idle -= held;
     if (before > 0) {
         insert_run(spare[0], run_base, before);
-        spare[0]->freed_at = freed_at;
         spare[0] = NULL;
     }
     if (after > 0) {
         insert_run(spare[1], base + (pages << PAGE_SHIFT), after);
-        spare[1]->freed_at = freed_at;
         spare[1] = NULL;
     }
+    return held;
 }
 
 /* Two spare headers; false when there is no memory for them. */
@@ -272,8 +246,19 @@ static void return_spares(struct span *spare[2])
             span_header_free(spare[i]);
 }
 
+/* Cuts a part out of a run for a span.  True: it reads as zero. */
+static bool use_pages(struct span *run, uintptr_t base, size_t pages, struct span *spare[2])
+{
+    size_t page = page_index(base);
+    bool zeroed = cut_run(run, base, pages, spare) == 0;
+
+    chunks_set_held(page, pages, true);
+    chunks_stamp(page, pages, pages_now_ms());
+    return zeroed;
+}
+
 /* Pages for a span, aligned; 0 when there is no memory. */
-static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare[2])
+static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare[2], bool *zeroed)
 {
     size_t slack = align_bytes > PAGE_BYTES ? (align_bytes >> PAGE_SHIFT) - 1 : 0;
     struct span *run = find_run(pages + slack);
@@ -285,7 +270,7 @@ static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare
     }
     uintptr_t base = align_up(run->base, max_size(align_bytes, PAGE_BYTES));
 
-    cut_run(run, base, pages, spare);
+    *zeroed = use_pages(run, base, pages, spare);
     return base;
 }
 
@@ -301,7 +286,7 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
         span_header_free(span);
         return NULL;
     }
-    uintptr_t base = take_pages(pages, align_bytes, spare);
+    uintptr_t base = take_pages(pages, align_bytes, spare, zeroed);
 
     return_spares(spare);
     if (base == 0) {
@@ -312,9 +297,7 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
 
     span->base = base;
     span->pages = (uint32_t)pages;
-    span->zeroed = touched_count(page, pages) == 0;
-    *zeroed = span->zeroed;
-    touched_set(page, pages, true);
+    span->zeroed = *zeroed;
     store_relaxed(&span->sweepgen, sweepgen);
     span_format(span, span_class);
     for (size_t i = 0; i < pages; i++)
@@ -327,14 +310,17 @@ struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
     const struct size_class *class = &size_classes[span_class_size_class(span_class)];
     bool zeroed;
 
-    lock_acquire(&heap_lock);
+    lock_acquire(&pages_lock);
     struct span *span =
         alloc_span(span_class, class->slots / 64u + 1, class->pages, 0, sweepgen, &zeroed);
     if (span != NULL) {
-        stats.small_spans++;
-        stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;
+        pages_stats.small_spans++;
+        pages_stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;
     }
-    lock_release(&heap_lock);
+    size_t over = pages_over_limit_locked();
+
+    lock_release(&pages_lock);
+    pages_release_over_limit(over);
     return span;
 }
 
@@ -345,7 +331,7 @@ struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes,
 
     if (bytes > arena.heap.reserved || align_bytes > arena.heap.reserved)
         return NULL;
-    lock_acquire(&heap_lock);
+    lock_acquire(&pages_lock);
     struct span *span =
         alloc_span(span_class_of(kind, 0), 1, pages, align_bytes, sweepgen, zeroed);
     if (span != NULL) {
@@ -353,10 +339,13 @@ struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes,
         span->live = 1;
         span->bits[0].alloc = 1;
         span->slot_state[0] = SLOT_OUT;
-        stats.large_spans++;
-        stats.large_bytes += (size_t)pages << PAGE_SHIFT;
+        pages_stats.large_spans++;
+        pages_stats.large_bytes += (size_t)pages << PAGE_SHIFT;
     }
-    lock_release(&heap_lock);
+    size_t over = pages_over_limit_locked();
+
+    lock_release(&pages_lock);
+    pages_release_over_limit(over);
     pages_idle_check();
     return span;
 }
@@ -372,11 +361,11 @@ static bool renew_moved(struct span *span)
     if (!span->moved)
         return true;
     if (!vm_renew((void *)span->base, bytes)) {
-        stats.lost_pages += span->pages;
+        pages_stats.lost_pages += span->pages;
         vm_release((void *)span->base, bytes);
         return false;
     }
-    touched_set(page_index(span->base), span->pages, false);
+    chunks_set_held(page_index(span->base), span->pages, false);
     return true;
 }
 
@@ -385,18 +374,18 @@ static void forget_span(struct span *span)
     size_t bytes = (size_t)span->pages << PAGE_SHIFT;
 
     if (span->state == SPAN_LARGE) {
-        stats.large_spans--;
-        stats.large_bytes -= bytes;
+        pages_stats.large_spans--;
+        pages_stats.large_bytes -= bytes;
     } else {
-        stats.small_spans--;
-        stats.small_bytes -= bytes;
+        pages_stats.small_spans--;
+        pages_stats.small_bytes -= bytes;
     }
 }
 
 void pages_free(struct span *span)
 {
     ASSERT(load_relaxed(&span->claimed) == 1);
-    lock_acquire(&heap_lock);
+    lock_acquire(&pages_lock);
     ASSERT(span_in_use(span));
     forget_span(span);
     uintptr_t base = span->base;
@@ -407,11 +396,17 @@ void pages_free(struct span *span)
         map_page(page + i, NULL);
     store_release(&span->state, SPAN_UNUSED);
     /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
-    if (renew_moved(span))
-        insert_run(span, base, pages);
-    else
+    if (renew_moved(span)) {
+        chunks_stamp(page, pages, pages_now_ms());
+        add_free(span, base, pages);
+    } else {
         span_header_free(span);
-    lock_release(&heap_lock);
+    }
+    void (*wake)(void) = pages_waker_locked();
+
+    lock_release(&pages_lock);
+    if (UNLIKELY(wake != NULL))
+        wake();
     pages_idle_check();
 }
 
@@ -429,7 +424,8 @@ static bool shrink_locked(struct span *span, size_t pages)
         map_page(page + i, NULL);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
-    insert_run(run, span->base + (pages << PAGE_SHIFT), old - pages);
+    chunks_stamp(page + pages, old - pages, pages_now_ms());
+    add_free(run, span->base + (pages << PAGE_SHIFT), old - pages);
     return true;
 }
 
@@ -445,9 +441,8 @@ static bool extend_locked(struct span *span, size_t pages)
 
     if (run == NULL || run->state != SPAN_FREE || run->pages < pages - old || !take_spares(spare))
         return false;
-    cut_run(run, run->base, pages - old, spare);
+    use_pages(run, run->base, pages - old, spare);
     return_spares(spare);
-    touched_set(page + old, pages - old, true);
     for (size_t i = old; i < pages; i++)
         map_page(page + i, span);
     span->pages = (uint32_t)pages;
@@ -462,98 +457,132 @@ bool pages_resize_large(struct span *span, size_t bytes)
 
     if (bytes > arena.heap.reserved)
         return false;
-    lock_acquire(&heap_lock);
-    stats.large_bytes -= (size_t)span->pages << PAGE_SHIFT;
+    lock_acquire(&pages_lock);
+    pages_stats.large_bytes -= (size_t)span->pages << PAGE_SHIFT;
     if (pages < span->pages)
         shrink_locked(span, pages);     /* failing leaves it larger than needed */
     else if (pages > span->pages)
         done = !span->moved && extend_locked(span, pages);
-    stats.large_bytes += (size_t)span->pages << PAGE_SHIFT;
+    pages_stats.large_bytes += (size_t)span->pages << PAGE_SHIFT;
     if (done)
         span->requested = bytes;
-    lock_release(&heap_lock);
+    lock_release(&pages_lock);
     return done;
 }
 
-/* --- back to the OS -------------------------------------------------------------- */
+/* --- lending pages to whoever returns their memory ---------------------------------- */
 
-/* Returns the pages of one free run; how many held memory. */
-static size_t release_run_locked(struct span *run)
+/* The free run that contains the page: its free bits are one stretch, between bits that are not. */
+static struct span *run_around(size_t page)
 {
-    size_t page = page_index(run->base);
-    size_t held = touched_count(page, run->pages);
+    uint64_t used = ~chunk_of(page)->free & (~0ull >> (63 - page % CHUNK_PAGES));
 
-    if (held == 0 || !vm_release((void *)run->base, (size_t)run->pages << PAGE_SHIFT))
-        return 0;
-    touched_set(page, run->pages, false);
-    return held;
+    page -= page % CHUNK_PAGES;
+    while (used == 0 && page > 0) {
+        page -= CHUNK_PAGES;
+        used = ~chunk_of(page)->free;
+    }
+    return page_span(used == 0 ? 0 : page + log2_floor(used) + 1);
 }
 
-size_t pages_release_idle(uint64_t idle_ms, size_t max_pages)
+struct span *pages_borrow_locked(size_t page, size_t pages)
 {
-    uint64_t now = pages_now_ms();
-    uint64_t limit = now > idle_ms ? now - idle_ms : 0;
-    size_t released = 0;
+    struct span *borrowed = span_header_alloc(1);
+    struct span *spare[2];
 
-    lock_acquire(&heap_lock);
-    for (unsigned bin = BINS; bin-- > 0;)
-        for (struct span *run = bins[bin]; run != NULL && released < max_pages; run = run->next)
-            if (run->freed_at <= limit)
-                released += release_run_locked(run);
-    lock_release(&heap_lock);
-    return released;
+    if (borrowed == NULL)
+        return NULL;
+    if (!take_spares(spare)) {
+        span_header_free(borrowed);
+        return NULL;
+    }
+    borrowed->base = arena.base + (page << PAGE_SHIFT);
+    borrowed->pages = (uint32_t)pages;
+    cut_run(run_around(page), borrowed->base, pages, spare);
+    return_spares(spare);
+    pages_stats.borrowed_pages += pages;
+    return borrowed;
 }
 
-void pages_idle_check(void)
+void pages_give_back_locked(struct span *borrowed)
 {
-    uint64_t now = pages_now_ms();
-    uint64_t due = load_relaxed(&next_idle_check);
-
-    if (now < due || !cas_acq_rel(&next_idle_check, &due, now + IDLE_CHECK_MS))
-        return;
-    pages_release_idle(IDLE_MS, IDLE_CHECK_PAGES);
+    pages_stats.borrowed_pages -= borrowed->pages;
+    add_free(borrowed, borrowed->base, borrowed->pages);
 }
 
 /* --- self-distrust ------------------------------------------------------------------ */
 
+uint64_t pages_in_use_bytes(void)
+{
+    lock_acquire(&pages_lock);
+    uint64_t bytes = pages_stats.small_bytes + pages_stats.large_bytes;
+
+    lock_release(&pages_lock);
+    return bytes;
+}
+
+/* The longest run is in the last bin that has any. */
+static size_t largest_run(void)
+{
+    size_t largest = 0;
+
+    for (unsigned bin = BINS; bin-- > 0 && largest == 0;)
+        for (struct span *run = bins[bin]; run != NULL; run = run->next)
+            largest = max_size(largest, run->pages);
+    return largest;
+}
+
 void pages_stats_read(struct pages_stats *out)
 {
-    lock_acquire(&heap_lock);
-    *out = stats;
-    out->largest_free_run = 0;
-    out->released_pages = 0;
-    for (unsigned bin = 0; bin < BINS; bin++) {
-        for (struct span *run = bins[bin]; run != NULL; run = run->next) {
-            out->largest_free_run = max_size(out->largest_free_run, run->pages);
-            out->released_pages += run->pages - touched_count(page_index(run->base), run->pages);
-        }
-    }
-    lock_release(&heap_lock);
+    lock_acquire(&pages_lock);
+    *out = pages_stats;
+    out->largest_free_run = largest_run();
+    out->released_pages = out->free_pages - pages_idle;
+    lock_release(&pages_lock);
+}
+
+static size_t count_free_bits(void)
+{
+    size_t count = 0;
+
+    CHUNKS_EACH(chunk, mask, 0, arena.heap.ready >> PAGE_SHIFT)
+        count += count_bits(chunk->free & mask);
+    return count;
+}
+
+static void check_run(struct span *run, unsigned bin)
+{
+    size_t page = page_index(run->base);
+
+    CHECK(run->state == SPAN_FREE && bin_of(run->pages) == bin);
+    CHECK(page_span(page) == run && page_span(page + run->pages - 1) == run);
+    CHECK(page == 0 || page_span(page - 1) == NULL || page_span(page - 1)->state != SPAN_FREE);
+    CHECK(run_around(page + run->pages / 2) == run);
 }
 
 bool pages_check(void)
 {
-    size_t free_pages = 0;
+    size_t free_pages = 0, idle_pages = 0;
 
-    lock_acquire(&heap_lock);
+    lock_acquire(&pages_lock);
     for (unsigned bin = 0; bin < BINS; bin++) {
         for (struct span *run = bins[bin]; run != NULL; run = run->next) {
-            size_t page = page_index(run->base);
-            CHECK(run->state == SPAN_FREE && bin_of(run->pages) == bin);
-            CHECK(page_span(page) == run && page_span(page + run->pages - 1) == run);
-            CHECK(page == 0 || page_span(page - 1) == NULL ||
-                  page_span(page - 1)->state != SPAN_FREE);
+            check_run(run, bin);
             free_pages += run->pages;
+            idle_pages += chunks_held(page_index(run->base), run->pages);
         }
     }
-    CHECK(free_pages == stats.free_pages);
-    CHECK((stats.small_bytes + stats.large_bytes) >> PAGE_SHIFT ==
-          stats.heap_pages - stats.free_pages - stats.lost_pages);
-    lock_release(&heap_lock);
+    CHECK(free_pages == pages_stats.free_pages && free_pages == count_free_bits());
+    CHECK(idle_pages == pages_idle);
+    CHECK((pages_stats.small_bytes + pages_stats.large_bytes) >> PAGE_SHIFT ==
+          pages_stats.heap_pages - free_pages - pages_stats.lost_pages -
+              pages_stats.borrowed_pages);
+    lock_release(&pages_lock);
     return true;
 }
 
 void pages_fork_child(void)
 {
-    lock_reset(&heap_lock);
+    lock_reset(&pages_lock);
+    pages_release_fork_child();
 }

@@ -1,7 +1,8 @@
 /* pages.h -- runs of pages: find, split, merge, give back
  *
  * PURPOSE    The page heap.  Free runs are kept in bins by length, merged with
- *            their free neighbours, and returned to the OS when idle.
+ *            their free neighbours, and returned to the OS when idle
+ *            (pages_release.c).
  * LOCKING    HEAP, taken inside.  Functions named _locked want it held.
  * INVARIANT  (pages_check) no two free runs touch; the page map names a free run
  *            at its first and last page only, a span in use at every page.
@@ -16,10 +17,14 @@ struct pages_stats {
     size_t free_pages;          /* in free runs */
     size_t released_pages;      /* of the free ones: hold no memory */
     size_t lost_pages;          /* retired after a failed vm_renew */
+    size_t borrowed_pages;      /* being returned to the OS right now */
     size_t free_runs;
     size_t largest_free_run;    /* pages */
     size_t large_spans, large_bytes;
     size_t small_spans, small_bytes;
+    /* Bytes ever returned to the OS: because they were idle; because somebody asked or the
+     * memory limit was reached. */
+    uint64_t background_bytes, demand_bytes;
 };
 
 /* A span of small slots, state SPAN_SMALL, claimed, sweepgen set by the caller's value.  NULL: no memory. */
@@ -32,11 +37,28 @@ void pages_free(struct span *span);
 /* Grows or shrinks a large span where it is; true when it now has room for bytes. */
 bool pages_resize_large(struct span *span, size_t bytes);
 
-/* Returns free runs to the OS that have been free for `idle_ms`; stops after max_pages.
- * The number of pages that held memory. */
+/* --- back to the OS.  All in the runtime (world/thread.h): a fork may not come between. --- */
+
+/* Returns free pages to the OS near which nothing was allocated or freed for `idle_ms`; stops
+ * after max_pages.  The number of pages that held memory. */
 size_t pages_release_idle(uint64_t idle_ms, size_t max_pages);
-/* Now and then, from slow paths: returns what has been idle for a second. */
+/* Now and then, from slow paths: returns what has been idle for a second.  Leaves it to
+ * pages_scavenge while somebody calls that. */
 void pages_idle_check(void);
+/* One step of returning idle memory, 4 MiB at most, as the background scavenger of Go does it: while
+ * more than retain_bytes are held, or more than 95 % of the memory limit, what
+ * has been idle for a second (an eighth of a second) goes; of the rest, what has been idle for ten.
+ * Returns after how many ms to call again, so that it costs 1 % of one processor at most; UINT64_MAX:
+ * when the function given to pages_set_scavenger is called. */
+uint64_t pages_scavenge(uint64_t now_ms, uint64_t retain_bytes);
+/* `wake` is called from slow paths when there is something to do again.  It must not wait. */
+void pages_set_scavenger(void (*wake)(void));
+/* Go's rule for retain_bytes: 110 % of what the spans in use took at the end of the last marking,
+ * scaled as the goal has changed since.  UINT64_MAX before the first cycle (last_goal 0) and
+ * without a goal. */
+uint64_t pages_retain_bytes(uint64_t in_use_bytes, uint64_t goal, uint64_t last_goal);
+/* Bytes of pages that belong to spans. */
+uint64_t pages_in_use_bytes(void);
 /* Coarse monotonic time in ms. */
 uint64_t pages_now_ms(void);
 

@@ -7,6 +7,11 @@
 
 enum { MAX_WORDS = SPAN_MAX_SLOTS / 64 + 1, TABLE_STEP = 16 << 10 };
 
+/* Bytes of a header for each bitmap word: its bits, 64 states, the kept bits. */
+#define WORD_BYTES (sizeof(struct slot_bits) + 64 + sizeof(uint64_t))
+
+uint32_t span_allocate_black;
+
 static struct span *free_headers[MAX_WORDS + 1];        /* HEAP; by bitmap words */
 static uint32_t table_size;                             /* atomic; grows under HEAP */
 
@@ -29,12 +34,13 @@ static struct span *header_create(uint32_t words)
 {
     if (!region_ensure(&arena.table, (table_size + 1) * sizeof(struct span *), TABLE_STEP))
         return NULL;
-    struct span *span = meta_alloc(sizeof *span + words * (sizeof(struct slot_bits) + 64));
+    struct span *span = meta_alloc(sizeof *span + words * WORD_BYTES);
 
     if (span == NULL)
         return NULL;
     span->words = (uint8_t)words;
     span->slot_state = (uint8_t *)&span->bits[words];
+    span->kept = (uint64_t *)(span->slot_state + words * 64);
     span->id = table_size;
     table()[table_size] = span;
     store_release(&table_size, table_size + 1);
@@ -65,7 +71,7 @@ void span_format(struct span *span, unsigned span_class)
     const struct size_class *class = &size_classes[span_class_size_class(span_class)];
     bool large = span_class_size_class(span_class) == 0;
 
-    memset(span->bits, 0, span->words * (sizeof(struct slot_bits) + 64));
+    memset(span->bits, 0, span->words * WORD_BYTES);
     span->span_class = (uint16_t)span_class;
     span->slot_bytes = large ? (size_t)span->pages << PAGE_SHIFT : class->slot_bytes;
     span->slots = large ? 1 : class->slots;

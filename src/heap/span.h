@@ -75,6 +75,8 @@ struct span {
     uint32_t id;                /* constant: index in the span table */
     uint32_t pages;
 
+    uint64_t *kept;             /* constant for the header's life: a bit per slot, atomic: reached from
+                                 * malloc blocks that no root reaches (gc/mark.h) */
     uint8_t *slot_state;        /* constant for the header's life: enum slot_state, a byte per slot */
 
     uint32_t live;              /* atomic: slots that are not free */
@@ -92,6 +94,10 @@ struct span {
 
     struct slot_bits bits[] ALIGNED(32);
 };
+
+/* While a cycle marks: slots that are handed out get their mark bit at once (allocate black).
+ * Atomic; written with the world stopped, read in the runtime. */
+extern uint32_t span_allocate_black;
 
 /* Which slot holds the byte at offset: one multiplication, exact for every offset
  * below a span's size.  The low half of the same product is below the

@@ -20,6 +20,12 @@ uint64_t host_process_cpu_ns(void);
 size_t host_page_bytes(void);
 /* Physical memory of the machine; 0 when unknown. */
 uint64_t host_physical_bytes(void);
+/* The least memory limit of the control groups that the process is in, version 1 or 2, and of those
+ * above them as far as they can be seen; UINT64_MAX: none.  `prefix` goes before every path: "". */
+uint64_t host_cgroup_bytes(const char *prefix);
+/* For GCALLOC_GOMEMLIMIT=auto: 90 percent of the least of that, RLIMIT_AS, RLIMIT_DATA and, if any
+ * of them is set, physical memory.  INT64_MAX: none is set. */
+int64_t host_auto_limit(void);
 /* Something of somebody's is swapped out (or the kernel does not say). */
 bool host_swap_in_use(void);
 

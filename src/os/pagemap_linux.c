@@ -17,6 +17,13 @@ struct scan_argument {
 #define SCAN_REQUEST 0xc0606610ul       /* _IOWR('f', 16, struct pm_scan_arg) */
 
 enum {
+    SCAN_ARM = 1 << 0,                  /* PM_SCAN_WP_MATCHING */
+    SCAN_CHECK = 1 << 1,                /* PM_SCAN_CHECK_WPASYNC: unregistered memory is an error */
+};
+
+enum {
+    IS_REGISTERED = 1 << 0,
+    IS_WRITTEN = 1 << 1,
     IS_FILE = 1 << 2,
     IS_PRESENT = 1 << 3,
     IS_SWAPPED = 1 << 4,
@@ -37,6 +44,7 @@ bool pagemap_open(struct pagemap *pagemap, bool by_words, void *scratch, size_t 
 {
     pagemap->fd = sys_open_read("/proc/thread-self/pagemap");
     pagemap->by_words = by_words;
+    pagemap->page_limit = 0;
     pagemap->exclude = IS_FILE | IS_ZERO_PAGE | IS_GUARD;
     pagemap->words = scratch;
     pagemap->word_count = scratch_bytes / sizeof pagemap->words[0];
@@ -58,24 +66,117 @@ void pagemap_close(struct pagemap *pagemap)
     pagemap->fd = -1;
 }
 
-static long scan(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
-                 struct page_range *ranges, size_t capacity, uintptr_t *next)
+static long request(struct pagemap *pagemap, struct scan_argument *argument, uintptr_t *next)
+{
+    argument->size = sizeof *argument;
+    long count = sys_call3(SYS_ioctl, pagemap->fd, (long)SCAN_REQUEST, (long)argument);
+
+    *next = argument->walk_end;
+    return count;
+}
+
+static long scan(struct pagemap *pagemap, struct scan_argument *argument, uintptr_t *next)
+{
+    argument->category_anyof_mask = IS_PRESENT | IS_SWAPPED;
+    argument->return_mask = IS_PRESENT;
+    return request(pagemap, argument, next);
+}
+
+static long scan_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                      struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
     struct scan_argument argument = {
-        .size = sizeof argument,
         .start = low,
         .end = high,
         .vec = (uint64_t)(uintptr_t)ranges,
         .vec_len = capacity,
+        .max_pages = pagemap->page_limit,
         .category_inverted = pagemap->exclude,
         .category_mask = pagemap->exclude,
-        .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-        .return_mask = IS_PRESENT,
     };
-    long count = sys_call3(SYS_ioctl, pagemap->fd, (long)SCAN_REQUEST, (long)&argument);
 
-    *next = argument.walk_end;
-    return count;
+    return scan(pagemap, &argument, next);
+}
+
+long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
+{
+    struct scan_argument argument = {
+        .flags = SCAN_ARM | SCAN_CHECK,
+        .start = low,
+        .end = high,
+        .category_mask = IS_WRITTEN,
+    };
+    uintptr_t next;
+    long result = scan(pagemap, &argument, &next);
+
+    return result < 0 ? result : 0;
+}
+
+/* Only what the list is limited to by the room for it is armed: the kernel stops there. */
+long pagemap_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high, bool rearm,
+                     struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    struct scan_argument argument = {
+        .flags = SCAN_CHECK | (rearm ? SCAN_ARM : 0),
+        .start = low,
+        .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = capacity,
+        .category_mask = IS_WRITTEN,
+    };
+
+    return scan(pagemap, &argument, next);
+}
+
+long pagemap_rearm(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                   struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    struct scan_argument argument = {
+        .flags = SCAN_ARM,
+        .start = low,
+        .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = capacity,
+        .category_mask = IS_WRITTEN,
+    };
+
+    return scan(pagemap, &argument, next);
+}
+
+/* Takes out the ranges that hold no pages; `present` becomes what it is elsewhere. */
+static long drop_holes(struct page_range *ranges, long count)
+{
+    long used = 0;
+
+    for (long i = 0; i < count; i++) {
+        if (ranges[i].present == 0)
+            continue;
+        ranges[used] = ranges[i];
+        ranges[used++].present &= IS_PRESENT;
+    }
+    return used;
+}
+
+/* Memory that is not registered any more may still bear the marks of its arming (mremap before
+ * Linux 6.14), so "written" alone does not do.  That leaves no way to ask for pages in memory, and
+ * holes are listed as well. */
+long pagemap_changed(struct pagemap *pagemap, uintptr_t low, uintptr_t high, bool no_files,
+                     struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    uint64_t exclude = pagemap->exclude & ~(uint64_t)(no_files ? IS_FILE : 0);
+    struct scan_argument argument = {
+        .start = low,
+        .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = capacity,
+        .category_inverted = exclude | IS_REGISTERED,
+        .category_mask = exclude,
+        .category_anyof_mask = IS_WRITTEN | IS_REGISTERED,
+        .return_mask = IS_PRESENT | IS_SWAPPED,
+    };
+    long count = request(pagemap, &argument, next);
+
+    return count < 0 ? count : drop_holes(ranges, count);
 }
 
 /* Folds the words of consecutive pages from low on into ranges; stops when there is no room. */
@@ -127,7 +228,7 @@ long pagemap_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
                   struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
     while (!pagemap->by_words) {
-        long count = scan(pagemap, low, high, ranges, capacity, next);
+        long count = scan_list(pagemap, low, high, ranges, capacity, next);
 
         if (count >= 0)
             return count;

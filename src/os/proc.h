@@ -47,9 +47,20 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch);
 
 typedef void (*word_visitor)(void *context, uintptr_t word);
 
-/* Every data word of every epoll descriptor.  False: something could not be read. */
-bool proc_visit_epoll(char *scratch, word_visitor visit, void *context);
-/* Every value that a timer of timer_create would deliver.  False: could not be read. */
-bool proc_visit_timers(char *scratch, word_visitor visit, void *context);
+/* A walk through the descriptors of the program. */
+struct epoll_walk {
+    bool running;               /* the program opens and closes some meanwhile */
+    int own_userfault;          /* to be disregarded, if the table is the caller's; -1: none */
+    word_visitor visit;
+    void *context;
+    bool userfault_seen;        /* out: the program has a userfaultfd */
+};
+
+/* Every data word of every epoll descriptor, some perhaps twice.  False: something could not be
+ * read. */
+bool proc_visit_epoll(char *scratch, struct epoll_walk *walk);
+/* Every value that a timer of timer_create would deliver.  running: timers come and go meanwhile.
+ * False: could not be read, or there are so many that one could have been missed. */
+bool proc_visit_timers(char *scratch, bool running, word_visitor visit, void *context);
 
 #endif

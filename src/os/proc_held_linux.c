@@ -1,4 +1,12 @@
-/* proc_held_linux.c -- words that only the kernel holds; see proc.h */
+/* proc_held_linux.c -- words that only the kernel holds; see proc.h
+ *
+ * The table of descriptors that counts is the program's: that of the process's first thread, if
+ * it lives; of another thread, if not.  The calling task may share it or have its own.
+ *
+ * While the program runs a descriptor can move past the reader of the directory, to a number that was
+ * read already (dup, close).  So the walk is made twice, and the second time what the first one
+ * has read is passed over: to be missed, it would have to happen both times.
+ */
 #include "os/proc.h"
 
 #include <errno.h>
@@ -11,14 +19,17 @@
 
 /* One walk through a table of descriptors. */
 struct fd_walk {
-    const char *process;        /* "self" or "thread-self" */
+    const char *process;        /* the directory of a task in /proc: "self", "self/task/123" */
     int directory;              /* its directory fd */
     bool ours;                  /* the table listed is the calling task's own */
     dev_t anonymous_device;     /* where epoll files live; 0: unknown */
+    size_t entries;             /* descriptors listed */
     char *names, *text;         /* halves of the scratch */
-    word_visitor visit;
-    void *context;
+    struct epoll_walk *to;
+    uint64_t *seen;             /* running: a bit a number, epolls that were read; else NULL */
 };
+
+enum { SEEN_NUMBERS = 8192 };
 
 struct directory_entry {        /* struct linux_dirent64 */
     uint64_t inode;
@@ -52,39 +63,65 @@ static bool visit_watches(const struct fd_walk *walk, const char *number)
         line += 5;
         while (*line == ' ')
             line++;
-        walk->visit(walk->context, parse_hex(&line));
+        walk->to->visit(walk->to->context, parse_hex(&line));
     }
     lines_close(&lines);
     return !lines.failed;
+}
+
+static unsigned parse_number(const char *text)
+{
+    unsigned number = 0;
+
+    for (; *text >= '0' && *text <= '9'; text++)
+        number = number * 10 + (unsigned)(*text - '0');
+    return number;
 }
 
 /* May this descriptor be an epoll?  fstat costs a third of readlinkat. */
 static bool worth_a_look(const struct fd_walk *walk, const char *number)
 {
     struct stat status;
-    int fd = 0;
 
     if (!walk->ours || walk->anonymous_device == 0)
         return true;
-    for (; *number != 0; number++)
-        fd = fd * 10 + (*number - '0');
-    return sys_call2(SYS_fstat, fd, (long)&status) != 0 ||
+    return sys_call2(SYS_fstat, parse_number(number), (long)&status) != 0 ||
            status.st_dev == walk->anonymous_device;
 }
 
-static bool visit_descriptor(const struct fd_walk *walk, const char *number)
+static bool visit_epoll(const struct fd_walk *walk, const char *name)
+{
+    unsigned number = parse_number(name);
+    bool noted = walk->seen != NULL && number < SEEN_NUMBERS;
+
+    if (noted && (walk->seen[number / 64] >> number % 64 & 1) != 0)
+        return true;
+    if (!visit_watches(walk, name))
+        return false;
+    if (noted)
+        walk->seen[number / 64] |= (uint64_t)1 << number % 64;
+    return true;
+}
+
+static bool visit_descriptor(struct fd_walk *walk, const char *number)
 {
     char target[64];
 
-    if (*number < '0' || *number > '9' || !worth_a_look(walk, number))
+    if (*number < '0' || *number > '9')
+        return true;
+    walk->entries++;
+    if (!worth_a_look(walk, number))
         return true;
     long length = sys_call4(SYS_readlinkat, walk->directory, (long)number, (long)target,
                             sizeof target - 1);
 
     if (length < 0)
-        return length == -ENOENT;   /* closed meanwhile: only ours can be, the world is stopped */
+        return length == -ENOENT;   /* closed meanwhile; in a stopped world only ours can be */
     target[length] = 0;
-    return after_prefix(target, "anon_inode:[eventpoll]") == NULL || visit_watches(walk, number);
+    if (after_prefix(target, "anon_inode:[userfaultfd]") != NULL &&
+        !(walk->ours && (int)parse_number(number) == walk->to->own_userfault))
+        walk->to->userfault_seen = true;
+    return after_prefix(target, "anon_inode:[eventpoll]") == NULL || visit_epoll(walk, number);
 }
 
 static bool walk_descriptors(struct fd_walk *walk)
@@ -139,40 +176,108 @@ static dev_t find_anonymous_device(void)
     return device;
 }
 
-/* *ours: the table was the calling task's. */
-static bool visit_table(struct fd_walk *walk, const char *process, bool *ours)
+static bool open_table(struct fd_walk *walk, const char *process)
 {
     walk->process = process;
+    walk->entries = 0;
     walk->directory = open_directory(process);
     if (walk->directory < 0)
         return false;
-    *ours = walk->ours = lists_own_table(walk->directory);
+    walk->ours = lists_own_table(walk->directory);
+    return true;
+}
+
+static bool visit_table(struct fd_walk *walk)
+{
     bool complete = walk_descriptors(walk);
 
     sys_close(walk->directory);
     return complete;
 }
 
-/* /proc/self is the table of the process's first thread.  It is not ours when that thread has ended
- * (the listing is empty then), or when the collector's task has a table of its own. */
-bool proc_visit_epoll(char *scratch, word_visitor visit, void *context)
+/* The table of some thread of the program, unless all share the caller's.  *found: it was
+ * visited. */
+static bool visit_other_table(struct fd_walk *walk, const char *tid, bool *found)
 {
-    struct fd_walk walk = {
-        .names = scratch, .text = scratch + HALF, .visit = visit, .context = context,
-        .anonymous_device = find_anonymous_device(),
-    };
-    bool ours = false;
+    char process[48];
 
-    if (!visit_table(&walk, "self", &ours))
-        return false;
-    return ours || visit_table(&walk, "thread-self", &ours);
+    *found = false;
+    fmt_format(process, sizeof process, "self/task/%s", tid);
+    if (!open_table(walk, process))
+        return true;                    /* has ended */
+    if (walk->ours) {
+        sys_close(walk->directory);
+        return true;
+    }
+    bool complete = visit_table(walk);
+
+    *found = walk->entries > 0;
+    return complete;
 }
 
+/* The first thread has ended: its table lists nothing.  The names of the tasks go into a buffer of
+ * the stack, for the scratch is used by the walk; one reading of 4 KiB holds a hundred of them,
+ * and all that are needed are one that is not ours. */
+static bool visit_without_first_thread(struct fd_walk *walk)
+{
+    char names[4096];
+    long directory = sys_call4(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
+                               O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    bool complete = directory >= 0, found = false;
+
+    while (complete && !found) {
+        long got = sys_call3(SYS_getdents64, directory, (long)names, sizeof names);
+
+        if (got <= 0) {
+            complete = got == 0;
+            break;
+        }
+        for (long at = 0; complete && !found && at < got;) {
+            struct directory_entry *entry = (struct directory_entry *)(names + at);
+
+            if (entry->name[0] != '.')
+                complete = visit_other_table(walk, entry->name, &found);
+            at += entry->bytes;
+        }
+    }
+    if (directory >= 0)
+        sys_close((int)directory);
+    return complete;
+}
+
+/* Of the tables that may be the program's, the caller's is visited too when the first thread
+ * has ended: then nobody can tell whether it is shared. */
+static bool visit_program(struct fd_walk *walk)
+{
+    if (!open_table(walk, "self") || !visit_table(walk))
+        return false;
+    if (walk->ours || walk->entries > 0)
+        return true;
+    if (!open_table(walk, "thread-self") || !visit_table(walk))
+        return false;
+    return visit_without_first_thread(walk);
+}
+
+bool proc_visit_epoll(char *scratch, struct epoll_walk *to)
+{
+    uint64_t seen[SEEN_NUMBERS / 64] = { 0 };
+    struct fd_walk walk = {
+        .names = scratch, .text = scratch + HALF, .to = to,
+        .anonymous_device = find_anonymous_device(), .seen = to->running ? seen : NULL,
+    };
+
+    return visit_program(&walk) && (!to->running || visit_program(&walk));
+}
+
+/* More may take several readings, and one that is deleted meanwhile shifts the others. */
+#define TIMERS_READ_AT_ONCE 32
+
 /* The lines "signal: N/HEX". */
-bool proc_visit_timers(char *scratch, word_visitor visit, void *context)
+bool proc_visit_timers(char *scratch, bool running, word_visitor visit, void *context)
 {
     struct lines lines;
     const char *line;
+    size_t count = 0;
 
     if (!lines_open(&lines, "/proc/self/timers", scratch, PROC_SCRATCH_BYTES))
         return false;
@@ -189,7 +294,8 @@ bool proc_visit_timers(char *scratch, word_visitor visit, void *context)
         }
         value++;
         visit(context, parse_hex(&value));
+        count++;
     }
     lines_close(&lines);
-    return !lines.failed;
+    return !lines.failed && !(running && count > TIMERS_READ_AT_ONCE);
 }

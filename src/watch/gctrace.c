@@ -1,16 +1,18 @@
 /* gctrace.c -- see gctrace.h
  *
- * The fields follow Go's, and mean here, where marking happens in the stop:
+ * The fields are Go's:
  *
- *     A+B+C ms clock      stopping (with what was left of the sweep), marking, restarting
- *     D+E/F/G+H ms cpu    D, H: A and C on all CPUs, as in Go; E, assists: none;
+ *     A+B+C ms clock      stop 1, marking beside the program, stop 2.  [stopped]: the time it took
+ *                         to stop, nothing, and marking and starting again
+ *     D+E/F/G+H ms cpu    D, H: A and C on all CPUs, as in Go; E, assists: not measured, 0;
  *                         F: all markers; G, idle markers: none
  *     I->J->K MB          heap at the start, at the end of marking, found live
+ *     [method]            userfaultfd, snapshot or stopped
  */
 #include "watch/gctrace.h"
 
+#include "base/check.h"
 #include "base/fmt.h"
-#include "base/sys.h"
 #include "watch/stats.h"
 
 static const uint64_t NS_PER_US = 1000;
@@ -55,6 +57,10 @@ static struct milliseconds ms(uint64_t ns)
     return result;
 }
 
+static const char *const method_names[] = {
+    [METHOD_USERFAULT] = "userfaultfd", [METHOD_SNAPSHOT] = "snapshot", [METHOD_STOPPED] = "stopped",
+};
+
 size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report,
                       const struct gctrace_context *context)
 {
@@ -63,18 +69,18 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
     uint64_t since_start = (report->start_ns - context->start_ns) / NS_PER_MS;
     size_t used = fmt_format(out, bytes, "gc %lu @%lu.%03lus %u%%: %s+%s+%s ms clock, ",
                              report->number, since_start / 1000, since_start % 1000,
-                             context->cpu_percent, ms(report->stop_ns).text,
-                             ms(report->mark_ns).text, ms(report->restart_ns).text);
+                             context->cpu_percent, ms(report->setup_ns).text,
+                             ms(report->concurrent_ns).text, ms(report->termination_ns).text);
 
     used += fmt_format(out + used, bytes - used, "%s+0/%s/0+%s ms cpu, ",
-                       ms(report->stop_ns * context->cpus).text, ms(report->mark_cpu_ns).text,
-                       ms(report->restart_ns * context->cpus).text);
+                       ms(report->setup_ns * context->cpus).text, ms(report->mark_cpu_ns).text,
+                       ms(report->termination_ns * context->cpus).text);
     used += fmt_format(out + used, bytes - used,
-                       "%lu->%lu->%lu MB, %lu MB goal, %lu MB stacks, %lu MB globals, %u P%s\n",
+                       "%lu->%lu->%lu MB, %lu MB goal, %lu MB stacks, %lu MB globals, %u P%s [%s]\n",
                        report->heap_before >> 20, report->heap_after_mark >> 20,
                        report->heap_live >> 20, report->goal >> 20, report->stack_bytes >> 20,
                        report->root_bytes >> 20, context->cpus,
-                       report->forced ? " (forced)" : "");
+                       report->forced ? " (forced)" : "", method_names[report->method]);
     return used;
 }
 
@@ -83,5 +89,5 @@ void gctrace_print(const struct cycle_report *report)
     struct gctrace_context context = stats_trace_context(report);
     char line[512];
 
-    sys_write(2, line, gctrace_format(line, sizeof line, report, &context));
+    error_write(line, gctrace_format(line, sizeof line, report, &context));
 }

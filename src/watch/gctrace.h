@@ -16,7 +16,7 @@ struct gctrace_context {
 };
 
 /* `gc 12 @3.104s 2%: 0.03+14+0.05 ms clock, 0.06+0/28/0+0.10 ms cpu, 64->71->40 MB,
- * 80 MB goal, 1 MB stacks, 2 MB globals, 2 P (forced)`, in one line with its end; of an
+ * 80 MB goal, 1 MB stacks, 2 MB globals, 2 P (forced) [userfaultfd]`, in one line with its end; of an
  * abandoned cycle `gc: cycle abandoned: why`.  Returns the length. */
 size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report,
                       const struct gctrace_context *context);

@@ -88,7 +88,7 @@ static void read_history(struct totals *totals, uint64_t *pause_ns, uint64_t *pa
 /* Go charges the stops to every CPU; the marking is charged as it was measured. */
 static uint64_t cycle_cpu_ns(const struct cycle_report *report)
 {
-    return (report->stop_ns + report->restart_ns) * record.cpus + report->mark_cpu_ns;
+    return (report->setup_ns + report->termination_ns) * record.cpus + report->mark_cpu_ns;
 }
 
 static double cpu_fraction(uint64_t gc_cpu_ns, uint64_t now_ns)
@@ -102,7 +102,8 @@ static void note_finished(const struct cycle_report *report)
 {
     struct totals *t = &record.draft.totals;
     size_t place = t->cycles % GC_PAUSES;
-    uint64_t end_ns = report->start_ns + report->stop_ns + report->mark_ns + report->restart_ns;
+    uint64_t end_ns =
+        report->start_ns + report->setup_ns + report->concurrent_ns + report->termination_ns;
 
     t->cycles++;
     t->forced += report->forced;
@@ -112,8 +113,8 @@ static void note_finished(const struct cycle_report *report)
     record.draft.pause_ns[place] = report->pause_ns;
     record.draft.pause_end[place] = t->last_end;
     t->pause_total_ns += report->pause_ns;
-    if (report->pause_ns > t->pause_longest_ns)
-        t->pause_longest_ns = report->pause_ns;
+    if (report->longest_pause_ns > t->pause_longest_ns)
+        t->pause_longest_ns = report->longest_pause_ns;
     t->heap_live = report->heap_live;
     t->malloc_live = report->malloc_live;
     t->reclaimed += report->reclaim_bytes;

@@ -73,10 +73,10 @@ static bool gather_cuts(void)
 
 bool roots_gather(void)
 {
-    return gather_fixed() && gather_mappings() && gather_cuts();
+    return gather_fixed() && gather_mappings() && gather_cuts() && roots_covered_gather();
 }
 
-static bool read_mappings(struct roots_scan *scan)
+bool roots_read_mappings(struct roots_scan *scan)
 {
     scan->mappings = (struct mapping_table){
         .rows = buffers.mappings, .capacity = buffers.mapping_capacity,
@@ -92,6 +92,13 @@ static bool read_mappings(struct roots_scan *scan)
         scan->why = "more mappings than there was room for";
         return false;
     }
+    return true;
+}
+
+static bool read_mappings(struct roots_scan *scan)
+{
+    if (!roots_read_mappings(scan))
+        return false;
     /* mprotect on a malloc'ed block: the marker would die reading it. */
     if (scan->mappings.watched_unreadable) {
         scan->why = "the program made part of the heap unreadable";
@@ -101,7 +108,7 @@ static bool read_mappings(struct roots_scan *scan)
 }
 
 /* A process that dropped root's privileges may not open its own page map. */
-static void open_pagemap(struct roots_scan *scan)
+void roots_open_pagemap(struct roots_scan *scan)
 {
     scan->without_pagemap =
         options.nopagemapscan == 2 || !pagemap_open(&scan->pagemap, options.nopagemapscan != 0,
@@ -118,25 +125,47 @@ static bool visit_tasks(struct roots_scan *scan)
     return roots_visit_tasks(scan);
 }
 
-bool roots_visit(root_visitor visit, void *context, const char **why)
+void roots_scan_begin(struct roots_scan *scan, root_visitor visit, void *context)
 {
-    struct roots_scan scan = {
+    *scan = (struct roots_scan){
         .visit = visit, .context = context, .cuts = buffers.cuts,
         .cut_capacity = buffers.cut_capacity, .ranges = buffers.ranges,
         .scratch = buffers.scratch, .bounce = buffers.bounce, .pagemap.fd = -1,
+        .keys = host_open_keys(),
     };
-    uint32_t keys = host_open_keys();
+    remote_open(&scan->remote);
+}
 
-    remote_open(&scan.remote);
-    open_pagemap(&scan);
+void roots_scan_end(struct roots_scan *scan)
+{
+    remote_close(&scan->remote);
+    pagemap_close(&scan->pagemap);
+    host_restore_keys(scan->keys);
+}
+
+static bool visit_kernel(struct roots_scan *scan)
+{
+    bool foreign, seen = scan->tracked && roots_running.held_visited;
+
+    return roots_visit_alternate_stacks(scan) &&
+           (seen || roots_visit_held(scan, false, -1, &foreign));
+}
+
+bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why)
+{
+    struct roots_scan scan;
+
+    roots_scan_begin(&scan, visit, context);
+    scan.tracked = tracked;
+    roots_open_pagemap(&scan);
     bool complete = read_mappings(&scan) && visit_tasks(&scan) &&
-                    roots_visit_mappings(&scan) && roots_visit_kernel(&scan) &&
+                    roots_visit_mappings(&scan) && visit_kernel(&scan) &&
                     roots_visit_registered(&scan);
 
-    remote_close(&scan.remote);
-    pagemap_close(&scan.pagemap);
-    host_restore_keys(keys);
+    roots_scan_end(&scan);
     buffers.stats = scan.stats;
+    if (tracked)
+        buffers.stats.data_bytes = max_size(roots_running.data_bytes, scan.stats.data_bytes);
     *why = complete ? NULL : scan.why;
     return complete;
 }

@@ -13,6 +13,7 @@
 #ifndef GCALLOC_WORLD_ROOTS_H
 #define GCALLOC_WORLD_ROOTS_H
 
+#include "os/userfault.h"
 #include "world/stop.h"
 
 enum root_kind {
@@ -24,11 +25,26 @@ enum root_kind {
 typedef void (*root_visitor)(void *context, enum root_kind kind, const uintptr_t *low,
                              const uintptr_t *high);
 
-/* Reserves buffers and reads what can be read with the world running. False: no memory. */
+/* Reserves buffers.  World running.  False: no memory. */
 bool roots_gather(void);
 /* Visits all roots; the world is stopped.  Large ranges come in pieces of at most 128 KiB, so that
- * they can be shared out.  *why says what could not be read. */
-bool roots_visit(root_visitor visit, void *context, const char **why);
+ * they can be shared out.  *why says what could not be read.  tracked: of the mappings that
+ * roots_visit_running has armed in this cycle only what was written since is visited, and
+ * what only the kernel holds is left out when roots_visit_running has visited it. */
+bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why);
+
+/* --- a cycle that marks beside the running program: see roots_running.c --- */
+
+/* Stop 1: registers and stacks of the stopped tasks.  A head start for the marker, no more:
+ * what is not understood is left out. */
+void roots_visit_stacks(root_visitor visit, void *context);
+/* World running, by a task of ours with its own table of descriptors: everything but the
+ * stacks.  Large private mappings are registered with `userfault` and armed, each before it is
+ * read; all is read by copying, for it may go away at any time, and that is no failure. */
+void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context);
+/* World running, afterwards, any number of times: of the armed mappings what was written since, which
+ * is armed anew.  Returns the bytes visited. */
+size_t roots_visit_written(root_visitor visit, void *context);
 
 bool roots_add(const void *low, const void *high);
 /* Removes whatever of [low, high) was registered. */

@@ -78,8 +78,7 @@ void roots_emit_word(struct roots_scan *scan, enum root_kind kind, uintptr_t wor
     hand_over(scan, kind, &word, sizeof word);
 }
 
-/* Index of the first cut that ends above the address. */
-static size_t first_cut(const struct roots_scan *scan, uintptr_t address)
+size_t roots_first_cut(const struct roots_scan *scan, uintptr_t address)
 {
     size_t low = 0, high = scan->cut_count;
 
@@ -97,7 +96,7 @@ static size_t first_cut(const struct roots_scan *scan, uintptr_t address)
 bool roots_emit_labelled(struct roots_scan *scan, uintptr_t low, uintptr_t high,
                          enum root_access access)
 {
-    for (size_t i = first_cut(scan, low); i < scan->cut_count && low < high; i++) {
+    for (size_t i = roots_first_cut(scan, low); i < scan->cut_count && low < high; i++) {
         const struct stack_cut *cut = &scan->cuts[i];
 
         if (cut->low >= high)

@@ -39,18 +39,33 @@ static void take_alternate_stacks(struct word_batch *batch)
             take_word(batch, tasks[i].thread->alternate_stack);
 }
 
-bool roots_visit_kernel(struct roots_scan *scan)
+bool roots_visit_alternate_stacks(struct roots_scan *scan)
 {
     struct word_batch batch = { .scan = scan, .used = 0 };
 
-    if (!proc_visit_epoll(scan->scratch, take_word, &batch))
+    take_alternate_stacks(&batch);
+    flush(&batch);
+    return true;
+}
+
+bool roots_visit_held(struct roots_scan *scan, bool running, int userfault, bool *foreign)
+{
+    struct word_batch batch = { .scan = scan, .used = 0 };
+    struct epoll_walk walk = {
+        .running = running, .own_userfault = userfault, .visit = take_word, .context = &batch,
+    };
+    bool complete = proc_visit_epoll(scan->scratch, &walk);
+
+    *foreign = !complete || walk.userfault_seen;
+    if (!complete) {
         scan->why = "/proc/self/fd or an epoll descriptor in fdinfo cannot be read";
-    else if (!proc_visit_timers(scan->scratch, take_word, &batch))
-        scan->why = "/proc/self/timers cannot be read";
-    else {
-        take_alternate_stacks(&batch);
-        flush(&batch);
-        return true;
+        return false;
     }
-    return false;
+    flush(&batch);
+    if (!proc_visit_timers(scan->scratch, running, take_word, &batch)) {
+        scan->why = "/proc/self/timers cannot be read";
+        return false;
+    }
+    flush(&batch);
+    return true;
 }

@@ -8,8 +8,15 @@
  * it (before the first touch after fork, or after it was reclaimed), so mincore
  * is asked, which looks into the page cache.  Without a page map private mappings are asked
  * for in the same way: then unchanged pages of files are read too.
+ *
+ * Second stop of a cycle that marked beside the program: private memory is taken in segments, which
+ * are covered (roots_covered.c) or not.  In covered ones the kernel leaves out what was not
+ * written.  A page that it leaves out is armed now, so nothing was written to it since it was
+ * armed, and it was read after that: in this cycle, for it is covered.  Memory that was
+ * mapped or moved there since is not registered, and listed as a whole.
  */
 #include "base/bits.h"
+#include "base/options.h"
 #include "base/sys.h"
 #include "os/host.h"
 #include "os/vm.h"
@@ -22,12 +29,6 @@
 /* Shared memory that was swapped out is found by reading everything, which fills holes with
  * memory; above this size the scan fails instead. */
 #define SWAPPED_SHARED_LIMIT GIB
-
-static bool is_private(const struct mapping *mapping)
-{
-    return mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MAIN_STACK ||
-           mapping->kind == MAPPING_FILE;
-}
 
 /* What was listed as present in an anonymous mapping stays readable while the world is stopped.
  * What was listed as swapped may be a guard page, and what is a copy of a file's page goes when
@@ -50,18 +51,49 @@ static bool visit_range(struct roots_scan *scan, const struct page_range *range,
         uintptr_t low = max_size(rows[i].low, range->low);
         uintptr_t high = min_size(rows[i].high, range->high);
 
-        if (is_private(&rows[i]) &&
+        if (mapping_is_private(&rows[i]) &&
             !roots_emit_labelled(scan, low, high, access_of(&rows[i], range->present != 0)))
             return false;
     }
     return true;
 }
 
-static bool visit_span(struct roots_scan *scan, uintptr_t low, uintptr_t high, size_t row)
+/* Consecutive private memory that is read in the same way. */
+struct segment {
+    uintptr_t low, high;
+    size_t row;                     /* the mapping that it begins in */
+    size_t end_row;                 /* the one that it ends in */
+    bool covered;
+    bool anonymous;                 /* no file in it: listing is cheaper */
+};
+
+/* An anonymous segment as large as this is listed by itself; smaller ones together with files. */
+#define ANONYMOUS_BYTES ((size_t)512 << 10)
+
+static long list_pages(struct roots_scan *scan, struct segment *segment, uintptr_t low,
+                       uintptr_t *next)
 {
-    while (low < high) {
+    if (segment->covered) {
+        long count = pagemap_changed(&scan->pagemap, low, segment->high, segment->anonymous,
+                                     scan->ranges, ROOTS_RANGES, next);
+
+        if (count >= 0 && *next > low)
+            return count;
+        segment->covered = false;       /* what is left is read as a whole */
+    }
+    return pagemap_list(&scan->pagemap, low, segment->high, scan->ranges, ROOTS_RANGES, next);
+}
+
+static bool visit_segment(struct roots_scan *scan, struct segment *segment)
+{
+    uintptr_t low = segment->low;
+    size_t row = segment->row;
+
+    if (segment->covered && options.mutate == 3)
+        return true;
+    while (low < segment->high) {
         uintptr_t next;
-        long count = pagemap_list(&scan->pagemap, low, high, scan->ranges, ROOTS_RANGES, &next);
+        long count = list_pages(scan, segment, low, &next);
 
         if (count < 0 || next <= low) {
             scan->why = "/proc/self/pagemap cannot be read";
@@ -76,45 +108,89 @@ static bool visit_span(struct roots_scan *scan, uintptr_t low, uintptr_t high, s
     return true;
 }
 
-/* The end of the span that begins with the private mapping `first`; *row is left behind it. */
-static uintptr_t span_end(const struct roots_scan *scan, size_t first, size_t *row)
+/* The segment that begins at `low` in a private mapping.  Stacks are read as a whole: the running walk
+ * has not read them as stacks. */
+static struct segment segment_at(const struct roots_scan *scan, uintptr_t low, size_t row)
+{
+    const struct mapping *mapping = &scan->mappings.rows[row];
+    struct segment segment = {
+        .low = low, .high = mapping->high, .row = row, .end_row = row,
+        .anonymous = mapping->kind == MAPPING_ANONYMOUS,
+    };
+
+    if (!scan->tracked || scan->pagemap.by_words)
+        return segment;
+    struct address_range covered = roots_covered_from(low);
+    size_t i = roots_first_cut(scan, low);
+    const struct stack_cut *cut = i < scan->cut_count ? &scan->cuts[i] : NULL;
+
+    if (cut != NULL && align_down(cut->low, VM_PAGE) <= low) {
+        segment.high = min_size(segment.high, align_up(cut->high, VM_PAGE));
+    } else if (covered.low > low) {
+        segment.high = min_size(segment.high, covered.low);
+    } else {
+        segment.covered = true;
+        segment.high = min_size(segment.high, covered.high);
+        if (cut != NULL)
+            segment.high = min_size(segment.high, align_down(cut->low, VM_PAGE));
+    }
+    return segment;
+}
+
+/* The segment after another (or the first one).  False: there is none. */
+static bool next_segment(const struct roots_scan *scan, struct segment *segment)
+{
+    size_t row = segment->end_row;
+    uintptr_t low = segment->high;
+
+    while (row < scan->mappings.count && (!mapping_is_private(&scan->mappings.rows[row]) ||
+                                          scan->mappings.rows[row].high <= low))
+        row++;
+    if (row == scan->mappings.count)
+        return false;
+    *segment = segment_at(scan, max_size(low, scan->mappings.rows[row].low), row);
+    return true;
+}
+
+static bool is_large_anonymous(const struct segment *segment)
+{
+    return segment->covered && segment->anonymous &&
+           segment->high - segment->low >= ANONYMOUS_BYTES;
+}
+
+/* Can one call list both?  A gap in the list of mappings may be the heap; one in the address
+ * space costs nothing. */
+static bool belong_together(const struct roots_scan *scan, const struct segment *a,
+                            const struct segment *b)
 {
     const struct mapping *rows = scan->mappings.rows;
-    uintptr_t end = rows[first].high;
-    size_t i = first + 1;
 
-    *row = i;
-    if (scan->pagemap.by_words)
-        return end;
-    for (; i < scan->mappings.count; i++) {
-        if (is_private(&rows[i])) {
-            /* A gap in the list may be the heap; one in the address space costs nothing, but
-             * nobody can tell them apart here. */
-            if (end <= scan->mappings.skip_low && scan->mappings.skip_low < rows[i].low)
-                break;
-            end = rows[i].high;
-            *row = i + 1;
-        } else if (rows[i].high - rows[i].low > SPAN_GAP_BYTES) {
-            break;
-        }
+    if (a->covered != b->covered || scan->pagemap.by_words ||
+        (a->high <= scan->mappings.skip_low && scan->mappings.skip_low < b->low))
+        return false;
+    if (a->anonymous != b->anonymous && (is_large_anonymous(a) || is_large_anonymous(b)))
+        return false;
+    for (size_t i = a->end_row + 1; i < b->row; i++) {
+        if (rows[i].high - rows[i].low > SPAN_GAP_BYTES)
+            return false;
     }
-    return end;
+    return true;
 }
 
 static bool visit_private(struct roots_scan *scan)
 {
-    size_t row = 0;
+    struct segment next = { .low = 0 };
+    bool more = next_segment(scan, &next);
 
-    while (row < scan->mappings.count) {
-        size_t first = row;
+    while (more) {
+        struct segment segment = next;
 
-        if (!is_private(&scan->mappings.rows[first])) {
-            row++;
-            continue;
+        while ((more = next_segment(scan, &next)) && belong_together(scan, &segment, &next)) {
+            segment.high = next.high;
+            segment.anonymous = segment.anonymous && next.anonymous;
+            segment.end_row = next.end_row;
         }
-        uintptr_t end = span_end(scan, first, &row);
-
-        if (!visit_span(scan, scan->mappings.rows[first].low, end, first))
+        if (!visit_segment(scan, &segment))
             return false;
     }
     return true;
@@ -136,7 +212,7 @@ static bool visit_resident(struct roots_scan *scan, uintptr_t low, const unsigne
     return true;
 }
 
-static bool visit_by_residency(struct roots_scan *scan, const struct mapping *mapping)
+bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping)
 {
     enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
     unsigned char *resident = (unsigned char *)scan->scratch;
@@ -170,9 +246,9 @@ bool roots_visit_mappings(struct roots_scan *scan)
     for (size_t i = 0; i < scan->mappings.count; i++) {
         const struct mapping *mapping = &scan->mappings.rows[i];
         bool wanted = mapping->kind == MAPPING_MEMORY ||
-                      (scan->without_pagemap && is_private(mapping));
+                      (scan->without_pagemap && mapping_is_private(mapping));
 
-        if (wanted && !visit_by_residency(scan, mapping))
+        if (wanted && !roots_visit_by_residency(scan, mapping))
             return false;
     }
     return true;

@@ -133,7 +133,24 @@ bool roots_visit_registered(struct roots_scan *scan)
     return complete;
 }
 
+/* The lock is not held while a range is read: that may take long, and its rows move. */
+void roots_visit_registered_running(struct roots_scan *scan)
+{
+    for (size_t i = 0;; i++) {
+        lock_acquire(&table.lock);
+        bool ended = i >= table.count;
+        struct range row = ended ? (struct range){ 0, 0 } : table.rows[i];
+
+        lock_release(&table.lock);
+        if (ended)
+            return;
+        roots_emit(scan, ROOT_DATA, row.low, row.high, ACCESS_COPY);
+    }
+}
+
 void roots_fork_child(void)
 {
     lock_reset(&table.lock);
+    roots_cover_nothing();
+    roots_running.held_visited = false;
 }

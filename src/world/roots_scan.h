@@ -1,8 +1,8 @@
 /* roots_scan.h -- one walk over the roots; private to roots*.c
  *
- * PURPOSE    What roots.c, roots_stacks.c, roots_mappings.c and roots_kernel.c
- *            share while the world is stopped.
- * OWNER      The task that called roots_visit.
+ * PURPOSE    What roots.c, roots_stacks.c, roots_mappings.c, roots_kernel.c, roots_running.c and
+ *            roots_covered.c share.
+ * OWNER      The task that runs the cycle.
  */
 #ifndef GCALLOC_WORLD_ROOTS_SCAN_H
 #define GCALLOC_WORLD_ROOTS_SCAN_H
@@ -20,6 +20,8 @@
  * pointer and dead, [live, high) is scanned as ROOT_STACK. */
 struct stack_cut { uintptr_t low, live, high; };
 
+struct address_range { uintptr_t low, high; };
+
 struct roots_scan {
     root_visitor visit;
     void *context;
@@ -32,9 +34,18 @@ struct roots_scan {
     uintptr_t *bounce;              /* ROOTS_PIECE_BYTES */
     struct pagemap pagemap;
     bool without_pagemap;
+    bool tracked;                   /* what is covered and was not written since is left out */
+    uint32_t keys;                  /* host_open_keys */
     struct remote remote;
     struct roots_stats stats;
 };
+
+/* Takes the buffers, and what every walk needs. */
+void roots_scan_begin(struct roots_scan *scan, root_visitor visit, void *context);
+void roots_scan_end(struct roots_scan *scan);
+void roots_open_pagemap(struct roots_scan *scan);
+/* False: *why is set, but for watched_unreadable. */
+bool roots_read_mappings(struct roots_scan *scan);
 
 /* How the words of a range are read. */
 enum root_access {
@@ -57,7 +68,42 @@ void roots_emit_word(struct roots_scan *scan, enum root_kind kind, uintptr_t wor
 bool roots_visit_tasks(struct roots_scan *scan);
 /* Everything in mappings; the cuts are there. */
 bool roots_visit_mappings(struct roots_scan *scan);
-bool roots_visit_kernel(struct roots_scan *scan);
+/* The same, of one mapping: every page in memory or swapped out, whoever shares it. */
+bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping);
+bool roots_visit_alternate_stacks(struct roots_scan *scan);
+/* Epoll data and timers.  userfault: the caller's own descriptor of that kind, -1: none.
+ * *foreign: the program tracks memory itself. */
+bool roots_visit_held(struct roots_scan *scan, bool running, int userfault, bool *foreign);
 bool roots_visit_registered(struct roots_scan *scan);
+/* The same while the program runs. */
+void roots_visit_registered_running(struct roots_scan *scan);
+
+INLINE bool mapping_is_private(const struct mapping *mapping)
+{
+    return mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MAIN_STACK ||
+           mapping->kind == MAPPING_FILE;
+}
+
+/* Index of the first cut that ends above the address. */
+size_t roots_first_cut(const struct roots_scan *scan, uintptr_t address);
+bool roots_add_cut(struct roots_scan *scan, uintptr_t low, uintptr_t live, uintptr_t high);
+/* Makes the cuts sorted and disjoint. */
+void roots_order_cuts(struct roots_scan *scan);
+
+/* What the running walk has done in this cycle, for the stop. */
+struct roots_running {
+    bool held_visited;              /* epoll data and timers */
+    size_t data_bytes;
+};
+
+extern struct roots_running roots_running;  /* written by the task that runs the cycle */
+
+/* The stretches that were read while the program ran; see roots_covered.c. */
+bool roots_covered_gather(void);
+void roots_cover_nothing(void);
+void roots_cover(uintptr_t low, uintptr_t high);    /* in ascending order */
+void roots_uncover(uintptr_t low, uintptr_t high);
+/* The first that ends above the address; above all addresses when there is none. */
+struct address_range roots_covered_from(uintptr_t address);
 
 #endif

@@ -51,7 +51,7 @@ static struct mapping *stack_mapping(struct roots_scan *scan, uintptr_t sp)
     return mapping;
 }
 
-static bool add_cut(struct roots_scan *scan, uintptr_t low, uintptr_t live, uintptr_t high)
+bool roots_add_cut(struct roots_scan *scan, uintptr_t low, uintptr_t live, uintptr_t high)
 {
     if (scan->cut_count == scan->cut_capacity) {
         scan->why = "more stacks than there was room for";
@@ -73,8 +73,9 @@ static bool cut_unknown_stack(struct roots_scan *scan, uintptr_t sp)
         scan->why = "a stack pointer lies in no mapping";
         return false;
     }
-    return add_cut(scan, mapping->low, mapping->kind == MAPPING_MAIN_STACK ? sp : mapping->low,
-                   mapping->high);
+    uintptr_t live = mapping->kind == MAPPING_MAIN_STACK ? sp : mapping->low;
+
+    return roots_add_cut(scan, mapping->low, live, mapping->high);
 }
 
 /* The known stack of a thread.  live: where the live part begins. */
@@ -90,7 +91,7 @@ static bool cut_known_stack(struct roots_scan *scan, const struct thread *thread
         low = max_size(low, mapping->low);
     else
         live = low;             /* cannot be; everything is live then */
-    return add_cut(scan, low, live, high);
+    return roots_add_cut(scan, low, live, high);
 }
 
 static bool visit_task(struct roots_scan *scan, const struct stopped_task *task)
@@ -151,6 +152,12 @@ static size_t merge_cuts(struct stack_cut *cuts, size_t count)
     return used;
 }
 
+void roots_order_cuts(struct roots_scan *scan)
+{
+    sort_cuts(scan->cuts, scan->cut_count);
+    scan->cut_count = merge_cuts(scan->cuts, scan->cut_count);
+}
+
 bool roots_visit_tasks(struct roots_scan *scan)
 {
     size_t count;
@@ -161,7 +168,6 @@ bool roots_visit_tasks(struct roots_scan *scan)
         if (!visit_task(scan, &tasks[i]))
             return false;
     }
-    sort_cuts(scan->cuts, scan->cut_count);
-    scan->cut_count = merge_cuts(scan->cuts, scan->cut_count);
+    roots_order_cuts(scan);
     return true;
 }

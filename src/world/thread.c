@@ -109,6 +109,7 @@ static void reset_thread(struct thread *thread)
     thread->stack_high = 0;
     thread->own_low = 0;
     thread->alternate_stack = 0;
+    thread->copy_low = 0;
     thread->handled_rip = 0;
     thread->handled_rsp = 0;
     store_release(&thread->state, THREAD_RUNNING);
@@ -201,6 +202,16 @@ static struct thread *take_structure(int tid)
     return found != NULL ? found : link_thread();
 }
 
+/* A cycle that marks has closed the magazines of all threads (I2), but for those that were not
+ * there.  Signals are blocked, so no stop begins or ends a marking meanwhile. */
+static void close_if_marking(struct thread *thread)
+{
+    if (!load_relaxed(&span_allocate_black))
+        return;
+    mcache_close(&thread->cache);
+    thread->limits_zeroed = 1;
+}
+
 struct thread *thread_attach(void)
 {
     struct thread *thread = thread_self;
@@ -214,6 +225,7 @@ struct thread *thread_attach(void)
     thread = take_structure(tid);
     if (thread != NULL) {
         reset_thread(thread);
+        close_if_marking(thread);
         store_relaxed(&thread->process, threads.process);
         fetch_add_relaxed(&threads.attached, 1);
         if (tid != sys_getpid())

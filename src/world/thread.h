@@ -31,6 +31,8 @@
 #include "base/sys.h"
 #include "heap/mcache.h"
 
+enum { BARRIER_WORDS = 256 };
+
 enum thread_state { THREAD_RUNNING, THREAD_PARKED, THREAD_HELD };
 
 struct thread {
@@ -58,11 +60,20 @@ struct thread {
 
     /* Owner only; see alloc/collect.c. */
     int64_t accounted;          /* bytes of cache.allocated_bytes - freed_bytes already told */
+    int64_t gc_accounted;       /* of cache.gc_bytes */
     uint64_t allocation_seen;   /* of cache.allocated_bytes */
     bool wants_cycle;           /* the goal was reached while in the runtime */
+    /* What the write barrier recorded; see gc/barrier.c. */
+    uint32_t barrier_fill;      /* owner; reset in stops */
+    uint32_t barrier_flushes;   /* owner */
+    uintptr_t copy_low, copy_high;  /* owner: where gc_memmove is writing to; copy_low 0: nowhere */
+    uint64_t assist_debt;       /* owner: work for the marking that allocation has cost and that is
+                                 * not done yet; 0 at stop 1 */
+    uint64_t assist_seen;       /* owner: of cache.allocated_bytes */
     /* The tiny allocator's block, and the sweep generation it belongs to. */
     uintptr_t tiny;
     uint32_t tiny_used, tiny_generation;
+    uintptr_t barrier[BARRIER_WORDS];   /* the first barrier_fill words; the collector reads them in stops */
 };
 
 /* The current thread's structure, or thread_none before the first slow path.

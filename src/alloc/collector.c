@@ -1,0 +1,367 @@
+/* collector.c -- see collect.h: the collector's task
+ *
+ * One collector at a time: a task of ours (world/task.h), or, when the kernel gives us no task,
+ * the thread that asked.  It runs cycles until nobody wants another and sweeps what nobody
+ * else has swept.
+ *
+ *     idle -- start --> running cycle n -- swept --> idle, finished = n
+ *                           ^  somebody asked meanwhile  |
+ *                           +----------------------------+
+ *
+ * The task stays for a minute after the last cycle, parked: the descriptors of dirty tracking are
+ * in its private table, and closing them costs 8 ms a GiB.  While it is there it returns idle
+ * memory to the OS.  It blocks all signals, libc does not know it, and it holds nothing
+ * open that the program opened.  Where a second thread would be noticed (unshare, setns, setuid)
+ * it is ended first: collect_suspend.  A program that never collects never has it.
+ *
+ * Fork.  The collector is inside the runtime gate for each stop and each batch of sweeping.  The child
+ * of a fork while it marks has marks that mean nothing, and forgets them before its first cycle.
+ */
+#include "alloc/collect.h"
+
+#include "base/atomics.h"
+#include "base/lock.h"
+#include "base/options.h"
+#include "base/park.h"
+#include "heap/pages.h"
+#include "os/descriptors.h"
+#include "os/host.h"
+#include "watch/gctrace.h"
+#include "watch/stats.h"
+#include "world/task.h"
+
+enum {
+    SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
+    LINGER_MS = 60000,
+};
+
+static struct lock cycle_lock = LOCK_INIT(CYCLE);
+
+static struct {
+    /* Under CYCLE; the numbers are also read without it, atomically. */
+    bool ready;                 /* the world can be stopped */
+    bool running;
+    bool again;                 /* somebody wants a cycle that starts later than the running one */
+    bool forced;                /* ... and asked by hand */
+    bool present;               /* the collector's task is there, and will look at `work` */
+    uint32_t suspended;         /* collect_suspend nesting */
+    uint32_t started;           /* cycles begun */
+    uint32_t finished;          /* cycles whose sweep is over; futex */
+    uint32_t last_abandoned;    /* number of the last cycle that was abandoned */
+    uint32_t work;              /* atomic, futex: changes when the parked task should look */
+} collector;
+
+bool collect_is_running(void)
+{
+    return load_relaxed(&collector.running);
+}
+
+/* --- a cycle ------------------------------------------------------------------------- */
+
+static unsigned start_helpers(unsigned wanted)
+{
+    unsigned started = 0;
+
+    while (started < wanted && !options.noworkers && task_spawn(cycle_help_mark, NULL))
+        started++;
+    return started;
+}
+
+static void finish(void)
+{
+    store_release(&collector.finished, load_relaxed(&collector.started));
+    park_wake_all(&collector.finished);
+}
+
+static void sweep_rest(void)
+{
+    bool more = true;
+
+    while (more) {
+        if (!runtime_enter_task())
+            return;             /* refills, or the next cycle, sweep what is left */
+        more = sweep_some(SWEEP_BATCH);
+        runtime_leave_task();
+    }
+    while (!sweep_is_done())    /* somebody is sweeping the last ones */
+        sys_yield();
+}
+
+/* Whoever waits for a cycle may hold the lock that the fork waits for that keeps the cycle
+ * from its stop. */
+static void cycle_is_late(void)
+{
+    store_relaxed(&collector.last_abandoned, load_relaxed(&collector.started));
+    finish();
+}
+
+static void run_cycle(bool forced, bool own_task)
+{
+    static const struct cycle_hooks hooks = {
+        .help = start_helpers, .live_bytes = heap_live_bytes,
+        .gc_live_bytes = collect_gc_live_bytes, .late = cycle_is_late,
+    };
+    struct cycle_report report = { .goal = 0 };
+
+    collect_cycle_begins(&report);
+    bool done = cycle_run(forced, own_task, &hooks, &report);
+
+    if (!done) {
+        store_relaxed(&collector.last_abandoned, load_relaxed(&collector.started));
+        collect_cycle_abandoned();
+    }
+    if (options.gctrace)
+        gctrace_print(&report);
+    sweep_rest();
+    if (done)
+        collect_cycle_swept(&report);
+    stats_note_cycle(&report);
+}
+
+/* Until nobody wants another. */
+static void run_cycles(bool own_task)
+{
+    bool again;
+
+    do {
+        lock_acquire(&cycle_lock);
+        bool forced = collector.forced;
+        collector.forced = false;
+        lock_release(&cycle_lock);
+
+        run_cycle(forced, own_task);
+
+        lock_acquire(&cycle_lock);
+        again = collector.again && collector.suspended == 0;
+        store_release(&collector.finished, collector.started);
+        if (again) {
+            collector.again = false;
+            collector.started++;
+        } else {
+            store_relaxed(&collector.running, false);
+        }
+        lock_release(&cycle_lock);
+        park_wake_all(&collector.finished);
+    } while (again);
+}
+
+/* --- the task ---------------------------------------------------------------------------- */
+
+/* Returns idle memory; how many ms there is nothing to do now. */
+static uint64_t scavenge(void)
+{
+    if (!runtime_enter_task())
+        return 100;
+    uint64_t wait_ms = pages_scavenge(pages_now_ms(), collect_retain_bytes());
+
+    runtime_leave_task();
+    return wait_ms;
+}
+
+/* Parks until there is a cycle to run; false: the task should end. */
+static bool await_work(uint64_t idle_since_ms)
+{
+    for (;;) {
+        uint32_t work = load_acquire(&collector.work);
+        uint64_t now_ms = host_clock_ns() / 1000000;
+
+        if (load_relaxed(&collector.running))
+            return true;
+        if (load_relaxed(&collector.suspended) != 0 || now_ms - idle_since_ms >= LINGER_MS)
+            return false;
+        uint64_t wait_ms = min_size(scavenge(), LINGER_MS);
+
+        park_wait(&collector.work, work, wait_ms * 1000000);
+    }
+}
+
+/* False: there is a cycle to run after all. */
+static bool leave(void)
+{
+    cycle_close();
+    lock_acquire(&cycle_lock);
+    bool gone = !collector.running;
+
+    if (gone)
+        collector.present = false;
+    lock_release(&cycle_lock);
+    return gone;
+}
+
+static void collector_task(void *unused)
+{
+    bool own_descriptors = descriptors_unshare();
+
+    (void)unused;
+    host_open_keys();
+    do {
+        run_cycles(own_descriptors);
+    } while (await_work(host_clock_ns() / 1000000) || !leave());
+}
+
+static void wake_task(void)
+{
+    fetch_add_acq_rel(&collector.work, 1);
+    park_wake(&collector.work, 1);
+}
+
+/* CYCLE held.  Makes somebody run a cycle that starts from now on; *inline_run: it is the caller. */
+static bool start_locked(bool forced, bool *inline_run)
+{
+    *inline_run = false;
+    if (!collector.ready || collector.suspended != 0)
+        return false;
+    collector.forced |= forced;
+    if (collector.running) {
+        collector.again = true;
+        return true;
+    }
+    collector.started++;
+    store_relaxed(&collector.running, true);
+    if (collector.present)
+        wake_task();
+    else
+        collector.present = !options.noworkers && task_spawn(collector_task, NULL);
+    *inline_run = !collector.present;
+    return true;
+}
+
+/* The calling thread is the collector for once.  It counts as parked: its
+ * registers and stack are scanned like everybody's.  No handler of the program may run
+ * meanwhile: it would allocate inside the collector. */
+static void run_inline(void)
+{
+    struct thread *thread = thread_self;
+    struct spilled_registers save;
+    uint64_t mask = signals_block_all();
+
+    thread_park(thread, &save);
+    run_cycles(false);
+    thread_unpark(thread);
+    signals_restore(mask);
+}
+
+/* --- asking for cycles ------------------------------------------------------------------- */
+
+static void wait_finished(uint32_t number)
+{
+    struct thread *thread = thread_self;
+    struct spilled_registers save;
+    uint32_t finished;
+
+    thread_park(thread, &save);
+    while ((int32_t)((finished = load_acquire(&collector.finished)) - number) < 0)
+        park_wait(&collector.finished, finished, PARK_FOREVER);
+    thread_unpark(thread);
+}
+
+void collect_start_wanted(void)
+{
+    bool inline_run = false, started = false;
+
+    thread_self->wants_cycle = false;
+    lock_acquire(&cycle_lock);
+    if (collect_goal_reached())
+        started = start_locked(false, &inline_run);
+    uint32_t number = collector.started;
+    lock_release(&cycle_lock);
+    if (inline_run)
+        run_inline();
+    else if (started && options.gcstress != 0)
+        wait_finished(number);  /* or the program would outrun the collections it asked for */
+}
+
+bool collect_now(void)
+{
+    bool inline_run;
+
+    if (thread_attach() == NULL)
+        return false;
+    lock_acquire(&cycle_lock);
+    uint32_t number = collector.started + 1;
+    bool started = start_locked(true, &inline_run);
+    lock_release(&cycle_lock);
+    if (!started)
+        return false;
+    if (inline_run)
+        run_inline();
+    wait_finished(number);
+    return load_relaxed(&collector.last_abandoned) != number;
+}
+
+bool collect_for_memory(struct thread *thread)
+{
+    if (!collect_is_enabled() || thread->nesting > 1)
+        return false;
+    /* One try for each failure, two cycles for malloc blocks: the second finds
+     * what the first condemned. */
+    runtime_leave(thread);
+    bool done = collect_now() && collect_now();
+
+    runtime_enter();
+    pages_release_idle(0, SIZE_MAX);
+    return done;
+}
+
+/* --- suspension, fork, start -------------------------------------------------------------- */
+
+void collect_suspend(void)
+{
+    lock_acquire(&cycle_lock);
+    store_relaxed(&collector.suspended, collector.suspended + 1);
+    bool running = collector.running;
+    uint32_t number = collector.started;
+    lock_release(&cycle_lock);
+    wake_task();
+    if (running && thread_attach() != NULL)
+        wait_finished(number);
+    task_wait_all();
+}
+
+bool collect_set_ready(bool ready)
+{
+    lock_acquire(&cycle_lock);
+    bool before = collector.ready;
+
+    collector.ready = ready;
+    lock_release(&cycle_lock);
+    return before;
+}
+
+void collect_resume(void)
+{
+    bool inline_run = false;
+
+    lock_acquire(&cycle_lock);
+    store_relaxed(&collector.suspended, collector.suspended - 1);
+    if (collector.suspended == 0 && collector.again && !collector.running) {
+        collector.again = false;
+        start_locked(false, &inline_run);   /* somebody waits for it */
+    }
+    lock_release(&cycle_lock);
+    if (inline_run)
+        run_inline();
+}
+
+void collect_avoid_userfaultfd(void)
+{
+    collect_suspend();
+    cycle_avoid_userfault();
+    collect_resume();
+}
+
+void collect_fork_child(void)
+{
+    lock_reset(&cycle_lock);
+    collector.running = collector.again = collector.forced = collector.present = false;
+    collector.suspended = 0;
+    collector.finished = collector.started;
+    collect_policy_fork_child();
+}
+
+void collect_init(void)
+{
+    collect_policy_init();
+    pages_set_scavenger(wake_task);
+    collector.ready = true;
+}

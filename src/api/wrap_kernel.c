@@ -1,0 +1,136 @@
+/* wrap_kernel.c -- what the kernel is given to keep, and what it is told about our memory
+ *
+ * epoll_ctl, timer_create: the kernel keeps a word of the program's, perhaps the only pointer to an
+ * object.  A cycle reads the kernel's lists (world/roots_kernel.c) once; what comes into them
+ * while it marks is shaded.  After the call, not before: a cycle that begins between the two
+ * reads the list later, and what the kernel has not accepted need not be readable.
+ *
+ * mprotect, pkey_mprotect: a program may take the right to read its own heap from itself (guard
+ * pages, sealed data).  A marker beside it would be killed by SIGSEGV.  From the first
+ * such call on, cycles mark with the world stopped, and look first (world/roots.c).
+ *
+ * userfaultfd: only one descriptor can watch a range, so ours lets go of all.
+ *
+ * Direct system calls where libc's function does no more: usable in signal handlers, and in a static
+ * program.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "alloc/collect.h"
+#include "api/wrap.h"
+#include "gc/barrier.h"
+#include "heap/arena.h"
+
+static long finish(long result)
+{
+    if (UNLIKELY(result < 0)) {
+        errno = (int)-result;
+        return -1;
+    }
+    return result;
+}
+
+/* --- words in the kernel's keeping ----------------------------------------------------- */
+
+static long add_to_epoll(long epoll, long operation, long fd, struct epoll_event *event)
+{
+    long result = sys_call4(SYS_epoll_ctl, epoll, operation, fd, (long)event);
+
+    if (result == 0 && operation != EPOLL_CTL_DEL)
+        gc_shade_word((uintptr_t)event->data.u64);
+    return result;
+}
+
+static void shade_sigevent(const struct sigevent *event)
+{
+    if (event != NULL)
+        gc_shade_word((uintptr_t)event->sigev_value.sival_ptr);
+}
+
+EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    return (int)finish(add_to_epoll(epoll, operation, fd, event));
+}
+
+EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
+{
+    static void *cache;
+    int result = WRAP_REAL(cache, timer_create)(clock, event, timer);
+
+    if (result == 0)
+        shade_sigevent(event);
+    return result;
+}
+
+/* --- the right to read ------------------------------------------------------------------- */
+
+static bool hides_heap(uintptr_t address, size_t bytes, long protection, long key)
+{
+    return ((protection & PROT_READ) == 0 || key > 0) && address < arena.end &&
+           bytes > 0 && address + bytes > arena.start;
+}
+
+/* Fails half-way, perhaps: then it counts all the same. */
+static long set_protection(long nr, long address, long bytes, long protection, long key)
+{
+    if (LIKELY(!hides_heap((uintptr_t)address, (size_t)bytes, protection, key)) ||
+        load_relaxed(&arena_unreadable) != 0)
+        return sys_call4(nr, address, bytes, protection, key);
+    bool alone = wrap_alone_begin();
+    long result = sys_call4(nr, address, bytes, protection, key);
+
+    if (result != -EINVAL)
+        store_relaxed(&arena_unreadable, 1);
+    if (alone)
+        collect_resume();
+    return result;
+}
+
+EXPORT int mprotect(void *address, size_t bytes, int protection)
+{
+    return (int)finish(set_protection(SYS_mprotect, (long)address, (long)bytes, protection, 0));
+}
+
+EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
+{
+    /* As libc: works where there are no keys. */
+    long nr = key == -1 ? SYS_mprotect : SYS_pkey_mprotect;
+
+    return (int)finish(set_protection(nr, (long)address, (long)bytes, protection, key));
+}
+
+/* --- the same by syscall() ----------------------------------------------------------------- */
+
+bool wrap_is_special(long nr, long a)
+{
+    return nr == SYS_epoll_ctl || nr == SYS_timer_create || nr == SYS_mprotect ||
+           nr == SYS_pkey_mprotect || nr == SYS_userfaultfd || wrap_installs_filter(nr, a);
+}
+
+long wrap_special(long nr, long a, long b, long c, long d, long e, long f)
+{
+    switch (nr) {
+    case SYS_epoll_ctl:
+        return add_to_epoll(a, b, c, (struct epoll_event *)d);
+    case SYS_mprotect:
+        return set_protection(nr, a, b, c, 0);
+    case SYS_pkey_mprotect:
+        return set_protection(nr, a, b, c, d);
+    case SYS_seccomp:
+    case SYS_prctl:
+        return wrap_install_filter(nr, a, b, c, d, e, f);
+    case SYS_userfaultfd:
+        if (!wrap_is_stranger(thread_self))
+            collect_avoid_userfaultfd();
+        break;
+    }
+    long result = sys_call6(nr, a, b, c, d, e, f);
+
+    if (nr == SYS_timer_create && result == 0)
+        shade_sigevent((const struct sigevent *)b);
+    return result;
+}

@@ -1,0 +1,69 @@
+/* barrier.c -- see barrier.h
+ *
+ * A place in the buffer is claimed by one instruction, so a signal handler that writes with the
+ * barrier too gets a place of its own.  A handler that empties the buffer meanwhile changes
+ * `barrier_flushes`, and the interrupted thread, whose place is not counted any more,
+ * starts over.  When a stop empties the buffer, the word is in a register, and a root.
+ */
+#include "gc/barrier.h"
+
+#include "base/options.h"
+#include "gc/cycle.h"
+#include "gc/mark.h"
+#include "gc/object.h"
+
+EXPORT unsigned gc_barrier_on;
+
+/* fill++ in one instruction; not atomic for other threads. */
+INLINE uint32_t claim_place(uint32_t *fill)
+{
+    uint32_t place = 1;
+
+    __asm__ volatile("xaddl %0, %1" : "+r"(place), "+m"(*fill) : : "memory");
+    return place;
+}
+
+/* Marks from the full buffer, and from one word more.  Signals are blocked: a handler would find
+ * the buffer half empty. */
+static NOINLINE void flush(uintptr_t word)
+{
+    uint64_t mask = signals_block_all();
+    struct thread *thread = runtime_enter();
+
+    if (thread != NULL) {
+        if (load_relaxed(&gc_phase) == GC_MARKING) {
+            mark_shade(thread->barrier,
+                       (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS));
+            mark_shade(&word, 1);
+        }
+        thread->barrier_fill = 0;
+        thread->barrier_flushes++;
+        runtime_leave(thread);
+    }
+    signals_restore(mask);
+}
+
+void barrier_record(uintptr_t word)
+{
+    struct thread *thread = thread_self;
+    uint32_t flushes;
+
+    if (!heap_contains(word_address(word)) || options.mutate == 1)
+        return;
+    if (UNLIKELY(thread == NULL || thread == &thread_none)) {
+        flush(word);
+        return;
+    }
+    do {
+        flushes = load_relaxed(&thread->barrier_flushes);
+        COMPILER_BARRIER();
+        uint32_t place = claim_place(&thread->barrier_fill);
+        if (UNLIKELY(place >= BARRIER_WORDS)) {
+            flush(word);
+            return;
+        }
+        *(volatile uintptr_t *)&thread->barrier[place] = word;
+        COMPILER_BARRIER();
+    } while (UNLIKELY(load_relaxed(&thread->barrier_flushes) != flushes));
+    __asm__ volatile("" : : "r"(word));
+}

@@ -1,0 +1,199 @@
+/* dirty.c -- see dirty.h
+ *
+ * What is tracked changes as spans come and go, so each walk makes its list of runs from the page
+ * map: 8 bytes a page, read in order.  Small gaps are bridged.
+ *
+ * A run that answers -EPERM holds memory that is not registered: pages that realloc moved, or a
+ * mapping made afresh.  All of it counts as written, and it is registered again.
+ */
+#include "gc/dirty.h"
+
+#include <errno.h>
+
+#include "base/options.h"
+#include "base/park.h"
+#include "gc/mark.h"
+#include "heap/span.h"
+#include "os/pagemap.h"
+#include "os/vm.h"
+
+enum {
+    GAP_PAGES = 8,              /* heap pages between two runs that are not worth another call */
+    RANGES = 2048,
+    PIECE_PAGES = 2048,         /* 16 MiB a call: mmap and munmap of other threads wait for it */
+    PIECE_PAUSE_NS = 50000,
+};
+
+static struct {
+    struct userfault userfault;
+    struct pagemap pagemap;
+    struct page_range *ranges;  /* from meta_alloc */
+    bool open;
+} dirty = { .userfault.fd = -1, .pagemap.fd = -1 };
+
+struct run {
+    size_t low, high;           /* pages of the heap */
+};
+
+static bool register_heap(void)
+{
+    return userfault_register(&dirty.userfault, arena.heap.base,
+                              arena.heap.base + arena.heap.reserved) == 0;
+}
+
+bool dirty_open(void)
+{
+    if (dirty.open)
+        return register_heap();         /* again, for what lost it since */
+    if (dirty.ranges == NULL)
+        dirty.ranges = meta_alloc(RANGES * sizeof dirty.ranges[0]);
+    if (dirty.ranges == NULL || !userfault_open(&dirty.userfault))
+        return false;
+    dirty.open = pagemap_open(&dirty.pagemap, false, NULL, 0) && !dirty.pagemap.by_words &&
+                 register_heap();
+    if (!dirty.open)
+        dirty_close();
+    return dirty.open;
+}
+
+void dirty_close(void)
+{
+    pagemap_close(&dirty.pagemap);
+    userfault_close(&dirty.userfault);
+    dirty.open = false;
+}
+
+struct userfault *dirty_userfault(void)
+{
+    return &dirty.userfault;
+}
+
+static bool is_tracked(uint64_t entry)
+{
+    if (entry_span(entry) == NULL)
+        return false;
+    switch (span_class_kind(entry_span_class(entry))) {
+    case KIND_MALLOC: return true;
+    case KIND_GC: return options.barrier_pages;
+    default: return false;
+    }
+}
+
+/* The next run from page `from` on; false when there is none. */
+static bool next_run(size_t from, struct run *run)
+{
+    size_t end = load_relaxed(&arena.bytes) >> PAGE_SHIFT;
+    size_t page = from;
+
+    while (page < end && !is_tracked(load_relaxed(&arena.pagemap[page])))
+        page++;
+    if (page == end)
+        return false;
+    run->low = page;
+    run->high = page + 1;
+    for (page++; page < end && page - run->high < GAP_PAGES && page - run->low < PIECE_PAGES; page++)
+        if (is_tracked(load_relaxed(&arena.pagemap[page])))
+            run->high = page + 1;
+    return true;
+}
+
+static uintptr_t page_address(size_t page)
+{
+    return arena.base + (page << PAGE_SHIFT);
+}
+
+/* Between two large calls: lets waiting mmap calls of the program through. */
+static void pause_between(size_t *pages, size_t more)
+{
+    static const uint32_t never_woken;
+
+    *pages += more;
+    if (*pages < PIECE_PAGES)
+        return;
+    *pages = 0;
+    park_wait(&never_woken, 0, PIECE_PAUSE_NS);
+}
+
+bool dirty_arm(void)
+{
+    struct run run = { 0, 0 };
+    size_t pages = 0;
+
+    while (next_run(run.high, &run)) {
+        long result = pagemap_arm(&dirty.pagemap, page_address(run.low), page_address(run.high));
+
+        if (result == -EPERM && register_heap())
+            result = pagemap_arm(&dirty.pagemap, page_address(run.low), page_address(run.high));
+        if (result != 0)
+            return false;
+        pause_between(&pages, run.high - run.low);
+    }
+    return true;
+}
+
+/* Rescans the ranges of one list; returns their pages. */
+static long rescan_ranges(long count)
+{
+    long pages = 0;
+
+    for (long i = 0; i < count; i++) {
+        pages += (long)((dirty.ranges[i].high - dirty.ranges[i].low) / VM_PAGE);
+        if (options.mutate != 2)
+            mark_rescan(dirty.ranges[i].low, dirty.ranges[i].high);
+    }
+    return pages;
+}
+
+/* All of a run counts as written. */
+static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
+{
+    if (rearm && (!register_heap() || pagemap_arm(&dirty.pagemap, low, high) != 0))
+        return -1;
+    mark_rescan(low, high);
+    return (long)((high - low) / VM_PAGE);
+}
+
+static long rescan_run(const struct run *run, bool rearm, long max_pages)
+{
+    uintptr_t low = page_address(run->low), high = page_address(run->high), next;
+    long pages = 0;
+
+    while (low < high && pages <= max_pages) {
+        long count = pagemap_written(&dirty.pagemap, low, high, rearm, dirty.ranges, RANGES, &next);
+
+        if (count == -EPERM) {
+            long whole = rescan_whole(low, high, rearm);
+            return whole < 0 ? -1 : pages + whole;
+        }
+        if (count < 0 || next <= low)
+            return -1;
+        pages += rescan_ranges(count);
+        low = next;
+    }
+    return pages;
+}
+
+long dirty_rescan(bool rearm, long max_pages)
+{
+    struct run run = { 0, 0 };
+    size_t passed = 0;
+    long pages = 0;
+
+    while (pages <= max_pages && next_run(run.high, &run)) {
+        long found = rescan_run(&run, rearm, max_pages - pages);
+
+        if (found < 0)
+            return -1;
+        pages += found;
+        if (rearm)
+            pause_between(&passed, run.high - run.low);
+    }
+    return pages;
+}
+
+/* The descriptors of the child's table are not ours, and its memory is not registered. */
+void dirty_fork_child(void)
+{
+    dirty.userfault.fd = dirty.pagemap.fd = -1;
+    dirty.open = false;
+}

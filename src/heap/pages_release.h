@@ -1,0 +1,29 @@
+/* pages_release.h -- between the page heap and what returns its memory
+ *
+ * PURPOSE  The few things that pages.c and pages_release.c know of each other.
+ */
+#ifndef GCALLOC_HEAP_PAGES_RELEASE_H
+#define GCALLOC_HEAP_PAGES_RELEASE_H
+
+#include "base/lock.h"
+#include "heap/chunk.h"
+#include "heap/pages.h"
+
+extern struct lock pages_lock;          /* HEAP */
+extern struct pages_stats pages_stats;  /* HEAP; released_pages, largest_free_run: see pages_stats_read */
+extern size_t pages_idle;               /* HEAP: free pages that hold memory */
+
+/* Takes [page, page + pages), all of one free run, out of it, so that HEAP can be let go of while
+ * its memory is returned.  The header that stands for it, or NULL: no memory. */
+struct span *pages_borrow_locked(size_t page, size_t pages);
+void pages_give_back_locked(struct span *borrowed);
+
+/* After pages have come to hold memory: if that is more than the memory limit allows, by how many pages. */
+size_t pages_over_limit_locked(void);
+/* Returns that many, idle or not, without HEAP. */
+void pages_release_over_limit(size_t pages);
+/* After pages have become free: the function to call without HEAP, or NULL. */
+void (*pages_waker_locked(void))(void);
+void pages_release_fork_child(void);
+
+#endif

@@ -1,0 +1,26 @@
+/* userfault.h -- the memory whose writes are tracked
+ *
+ * PURPOSE    Registers ranges with a userfaultfd in its asynchronous write-protect mode: the kernel
+ *            notes the first write to an armed page (pagemap.h) and lets it through; no
+ *            thread ever waits for us, and system calls that write are noted too.  Needs no
+ *            privilege, and Linux 6.7.
+ * OWNER      struct userfault: the collector's own task, in whose private table the descriptor is.
+ *            Closing it unregisters everything (8 ms a GiB, during which page faults wait).
+ */
+#ifndef GCALLOC_OS_USERFAULT_H
+#define GCALLOC_OS_USERFAULT_H
+
+#include "base/compiler.h"
+
+struct userfault {
+    int fd;                     /* -1: none */
+};
+
+/* False: the kernel is too old, or a filter of system calls forbids it. */
+bool userfault_open(struct userfault *userfault);
+void userfault_close(struct userfault *userfault);
+/* Registers what is mapped in [low, high), private and writable or not; again does no harm.
+ * 0; -EBUSY: the program tracks it itself; or another -errno. */
+long userfault_register(struct userfault *userfault, uintptr_t low, uintptr_t high);
+
+#endif
