@@ -42,7 +42,7 @@ long pagemap_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
  * writes to them.  A page that comes into memory later counts as written.  0 or -errno. */
 long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high);
 /* Lists the pages written since they were armed, as pagemap_list does; rearm: and arms them, each
- * page at the moment it is looked at.  -errno on failure: some pages may be armed and not listed. */
+ * at the moment it is looked at.  -errno on failure: some pages may be armed and not listed. */
 long pagemap_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high, bool rearm,
                      struct page_range *ranges, size_t capacity, uintptr_t *next);
 /* The same with rearm, but what is not registered is passed over. */

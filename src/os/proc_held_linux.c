@@ -3,9 +3,9 @@
  * The table of descriptors that counts is the program's: that of the process's first thread, if
  * it lives; of another thread, if not.  The calling task may share it or have its own.
  *
- * While the program runs a descriptor can move past the reader of the directory, to a number that was
- * read already (dup, close).  So the walk is made twice, and the second time what the first one
- * has read is passed over: to be missed, it would have to happen both times.
+ * While the program runs a descriptor can move past the reader of the directory, to a number that
+ * was read already (dup, close).  So the walk is made twice, and the second time what the first
+ * one has read is passed over: to be missed, it would have to happen both times.
  */
 #include "os/proc.h"
 
@@ -215,9 +215,8 @@ static bool visit_other_table(struct fd_walk *walk, const char *tid, bool *found
     return complete;
 }
 
-/* The first thread has ended: its table lists nothing.  The names of the tasks go into a buffer of
- * the stack, for the scratch is used by the walk; one reading of 4 KiB holds a hundred of them,
- * and all that are needed are one that is not ours. */
+/* The first thread has ended: its table lists nothing.  Any thread that is not ours does.  The
+ * names of the tasks go into a buffer on the stack, for the walk uses the scratch. */
 static bool visit_without_first_thread(struct fd_walk *walk)
 {
     char names[4096];

@@ -42,8 +42,8 @@ void roots_visit_stacks(root_visitor visit, void *context);
  * stacks.  Large private mappings are registered with `userfault` and armed, each before it is
  * read; all is read by copying, for it may go away at any time, and that is no failure. */
 void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context);
-/* World running, afterwards, any number of times: of the armed mappings what was written since, which
- * is armed anew.  Returns the bytes visited. */
+/* World running, afterwards, any number of times: of the armed mappings what was written since,
+ * which is armed anew.  Returns the bytes visited. */
 size_t roots_visit_written(root_visitor visit, void *context);
 
 bool roots_add(const void *low, const void *high);
@@ -51,7 +51,8 @@ bool roots_add(const void *low, const void *high);
 void roots_remove(const void *low, const void *high);
 
 struct roots_stats { size_t stack_bytes, data_bytes; };
-/* Bytes visited by the last roots_visit. */
+/* Bytes visited by the last roots_visit; if it was tracked, data_bytes are those that
+ * roots_visit_running visited. */
 struct roots_stats roots_stats_last(void);
 
 void roots_fork_child(void);

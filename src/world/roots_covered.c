@@ -1,8 +1,8 @@
 /* roots_covered.c -- what was read while the program ran; see roots_scan.h
  *
  * PURPOSE    The stretches of private memory of which every page was read in this cycle, and
- *            armed before that where it is armed at all.  There the second stop need not read pages that
- *            are registered and were not written since.
+ *            armed before that where it is armed at all.  There the second stop need not read
+ *            pages that are registered and were not written since.
  * OWNER      The task that runs the cycle.
  * LIFETIME   From roots_visit_running to the next one.  What there is no room for is not
  *            covered, and read in the stop.

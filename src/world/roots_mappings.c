@@ -108,8 +108,8 @@ static bool visit_segment(struct roots_scan *scan, struct segment *segment)
     return true;
 }
 
-/* The segment that begins at `low` in a private mapping.  Stacks are read as a whole: the running walk
- * has not read them as stacks. */
+/* The segment that begins at `low` in a private mapping.  Stacks are read as a whole: the running
+ * walk has not read them as stacks. */
 static struct segment segment_at(const struct roots_scan *scan, uintptr_t low, size_t row)
 {
     const struct mapping *mapping = &scan->mappings.rows[row];

@@ -36,7 +36,14 @@ struct running_walk {
 
 /* ------------------------------------------------------------------------ copies */
 
-/* Visits a copy.  forced: past PROT_NONE. */
+static void emit_copy(struct roots_scan *scan, enum root_kind kind, size_t bytes)
+{
+    uintptr_t low = (uintptr_t)scan->bounce;
+
+    roots_emit(scan, kind, low, low + bytes, ACCESS_LOAD);
+}
+
+/* Visits a copy of what can be read; what cannot is not covered.  forced: past PROT_NONE. */
 static void read_range(struct roots_scan *scan, uintptr_t low, uintptr_t high, bool forced)
 {
     while (low < high) {
@@ -46,8 +53,7 @@ static void read_range(struct roots_scan *scan, uintptr_t low, uintptr_t high, b
 
         got &= -(long)sizeof(uintptr_t);
         if (got > 0) {
-            roots_emit(scan, ROOT_DATA, (uintptr_t)scan->bounce, (uintptr_t)scan->bounce + (size_t)got,
-                       ACCESS_LOAD);
+            emit_copy(scan, ROOT_DATA, (size_t)got);
             low += (size_t)got;
             continue;
         }
@@ -252,8 +258,7 @@ static void copy_stack(struct roots_scan *scan, uintptr_t low, uintptr_t high)
         got &= -(long)sizeof(uintptr_t);
         if (got <= 0)
             return;
-        roots_emit(scan, ROOT_STACK, (uintptr_t)scan->bounce, (uintptr_t)scan->bounce + (size_t)got,
-                   ACCESS_LOAD);
+        emit_copy(scan, ROOT_STACK, (size_t)got);
         low += (size_t)got;
     }
 }

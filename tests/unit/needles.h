@@ -39,6 +39,13 @@ const struct stopped_task *world_tasks(size_t *count)
     return tasks;
 }
 
+static struct thread *known_threads;    /* for the running walk */
+
+struct thread *thread_list(void)
+{
+    return known_threads;
+}
+
 unsigned thread_count(void)
 {
     return (unsigned)task_count;
@@ -78,7 +85,8 @@ static volatile uintptr_t key = 0x5bd1e995a7c3f00fu;
 #define BASE 0x00c0ffee00000000u
 
 static int seen_as[2][NEEDLES];         /* by kind */
-static size_t largest_piece;
+static size_t largest_piece, bytes_seen;
+static bool tracked;                    /* the visit is the second stop of a cycle */
 static const char *why;
 static uint64_t visit_ns;
 static void (*when_seen)(int id);       /* called in the middle of a visit, unless NULL */
@@ -88,6 +96,7 @@ static void look(void *context, enum root_kind kind, const uintptr_t *low, const
     uintptr_t local_key = key;
 
     (void)context;
+    bytes_seen += (size_t)((const char *)high - (const char *)low);
     largest_piece = max_size(largest_piece, (size_t)((const char *)high - (const char *)low));
     for (; low < high; low++) {
         uintptr_t id = (*low ^ local_key) - BASE;
@@ -113,12 +122,13 @@ static NOINLINE void uproot(volatile void *place)
 static NOINLINE bool visit_with(uintptr_t sp)
 {
     memset(seen_as, 0, sizeof seen_as);
+    bytes_seen = 0;
     if (task_count == 0)
         add_task(sp, true);
     tasks[0].sp = sp;
     assert_true(roots_gather());
     uint64_t start = host_clock_ns();
-    bool complete = roots_visit(look, NULL, &why);
+    bool complete = roots_visit(look, NULL, tracked, &why);
 
     visit_ns = host_clock_ns() - start;
     return complete;

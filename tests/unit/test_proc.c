@@ -24,6 +24,7 @@
 #include "os/proc.h"
 #include "os/proc_lines.h"
 #include "os/remote.h"
+#include "os/userfault.h"
 
 static char scratch[PROC_SCRATCH_BYTES];
 
@@ -241,6 +242,99 @@ static void zero_pages_and_file_pages_are_not_listed(void **state)
     close(fd);
 }
 
+/* ------------------------------------------------------------------- dirty pages */
+
+enum tracked_list { LIST_WRITTEN, LIST_REARM, LIST_CHANGED, LIST_CHANGED_ANONYMOUS };
+
+static struct pagemap tracking;
+
+static long list_tracked(enum tracked_list list, uintptr_t low, uintptr_t high, uintptr_t *next)
+{
+    if (list == LIST_WRITTEN)
+        return pagemap_written(&tracking, low, high, false, ranges, 3, next);
+    if (list == LIST_REARM)
+        return pagemap_rearm(&tracking, low, high, ranges, 3, next);
+    return pagemap_changed(&tracking, low, high, list == LIST_CHANGED_ANONYMOUS, ranges, 3, next);
+}
+
+/* As listed() above, of up to 16 pages. */
+static void expect_tracked(enum tracked_list list, const char *memory, const char *wanted)
+{
+    char seen[17] = "................";
+    uintptr_t at = (uintptr_t)memory, end = at + 16 * 4096;
+
+    while (at < end) {
+        uintptr_t next;
+        long count = list_tracked(list, at, end, &next);
+
+        assert_true(count >= 0 && count <= 3 && next > at);
+        for (long i = 0; i < count; i++) {
+            for (uintptr_t p = ranges[i].low; p < ranges[i].high; p += 4096)
+                seen[(p - (uintptr_t)memory) / 4096] = ranges[i].present ? 'x' : 's';
+        }
+        at = next;
+    }
+    assert_string_equal(seen, wanted);
+}
+
+static void written_pages_are_told_from_armed_ones(void **state)
+{
+    char *memory = map_pages(16, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    uintptr_t low = (uintptr_t)memory, high = low + 16 * 4096, next;
+    struct userfault userfault;
+
+    (void)state;
+    if (!userfault_open(&userfault) || !have_scan()) {
+        print_message("SKIP: dirty pages: no userfaultfd or no PAGEMAP_SCAN here (Linux 6.7)\n");
+        return;
+    }
+    memset(memory, 1, 12 * 4096);
+    assert_true(pagemap_open(&tracking, false, words, sizeof words));
+    assert_int_equal(pagemap_written(&tracking, low, high, true, ranges, 3, &next), -EPERM);
+    expect_tracked(LIST_REARM, memory, "................");     /* not registered: passed over */
+    expect_tracked(LIST_CHANGED, memory, "xxxxxxxxxxxx....");   /* or all of it */
+    assert_int_equal(userfault_register(&userfault, low, high), 0);
+    assert_int_equal(userfault_register(&userfault, low, high), 0);
+    expect_tracked(LIST_WRITTEN, memory, "xxxxxxxxxxxx....");
+    assert_int_equal(pagemap_arm(&tracking, low, high), 0);
+    expect_tracked(LIST_CHANGED, memory, "................");
+    memory[0] = memory[4096 * 5] = memory[4096 * 7] = memory[4096 * 14] = 1;
+    expect_tracked(LIST_WRITTEN, memory, "x....x.x......x.");
+    expect_tracked(LIST_CHANGED, memory, "x....x.x......x.");
+    expect_tracked(LIST_CHANGED_ANONYMOUS, memory, "x....x.x......x.");
+    expect_tracked(LIST_REARM, memory, "x....x.x......x.");
+    expect_tracked(LIST_WRITTEN, memory, "................");
+    munmap(memory + 4 * 4096, 4 * 4096);
+    mmap(memory + 4 * 4096, 4 * 4096, PROT_READ | PROT_WRITE,
+         MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory[4096 * 6] = memory[4096 * 10] = 1;
+    assert_int_equal(pagemap_written(&tracking, low, high, false, ranges, 3, &next), -EPERM);
+    expect_tracked(LIST_CHANGED, memory, "......x...x.....");
+    expect_tracked(LIST_REARM, memory, "..........x.....");
+    userfault_close(&userfault);
+    expect_tracked(LIST_CHANGED, memory, "xxxx..x.xxxx..x.");
+    pagemap_close(&tracking);
+    munmap(memory, 16 * 4096);
+}
+
+static void a_listing_can_be_limited(void **state)
+{
+    char *memory = map_pages(16, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    uintptr_t low = (uintptr_t)memory, next;
+
+    (void)state;
+    memset(memory, 1, 16 * 4096);
+    assert_true(pagemap_open(&tracking, false, words, sizeof words));
+    tracking.page_limit = 5;
+    assert_int_equal(pagemap_list(&tracking, low, low + 16 * 4096, ranges, 3, &next), 1);
+    if (!tracking.by_words) {
+        assert_int_equal(next, low + 5 * 4096);
+        assert_int_equal(ranges[0].high, next);
+    }
+    pagemap_close(&tracking);
+    munmap(memory, 16 * 4096);
+}
+
 /* ------------------------------------------------------------------- remote */
 
 static void reads_stop_at_what_is_unreadable(void **state)
@@ -287,7 +381,11 @@ static int times_in_epoll(uintptr_t word)
 {
     struct expectation wanted = { word, 0 };
 
-    assert_true(proc_visit_epoll(scratch, count_word, &wanted));
+    struct epoll_walk walk = {
+        .own_userfault = -1, .visit = count_word, .context = &wanted,
+    };
+
+    assert_true(proc_visit_epoll(scratch, &walk));
     return wanted.times;
 }
 
@@ -322,11 +420,11 @@ static void timer_values_are_seen(void **state)
     (void)state;
     event.sigev_value.sival_ptr = (void *)wanted.word;
     assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-    assert_true(proc_visit_timers(scratch, count_word, &wanted));
+    assert_true(proc_visit_timers(scratch, false, count_word, &wanted));
     assert_int_equal(wanted.times, 1);
     timer_delete(timer);
     wanted.times = 0;
-    assert_true(proc_visit_timers(scratch, count_word, &wanted));
+    assert_true(proc_visit_timers(scratch, false, count_word, &wanted));
     assert_int_equal(wanted.times, 0);
 }
 
@@ -362,6 +460,8 @@ int main(void)
         cmocka_unit_test(too_many_mappings_are_counted),
         cmocka_unit_test(written_pages_are_listed),
         cmocka_unit_test(zero_pages_and_file_pages_are_not_listed),
+        cmocka_unit_test(written_pages_are_told_from_armed_ones),
+        cmocka_unit_test(a_listing_can_be_limited),
         cmocka_unit_test(reads_stop_at_what_is_unreadable),
         cmocka_unit_test(every_watch_of_a_large_epoll_is_seen),
         cmocka_unit_test(timer_values_are_seen),
