@@ -116,7 +116,7 @@ stress() {
     stress_one threads 120 GCALLOC_DEBUG=gcstress=64,noworkers=1
     stress_one threads 120 GCALLOC_DEBUG=gcstress=64,nopagemapscan=1
     stress_one threads 120 GCALLOC_DEBUG=hardened=1,gcstress=256
-    stress_one threads 120 GCALLOC_DEBUG=failvm=3,gcstress=256
+    stress_one threads 120 GCALLOC_DEBUG=failvm=5,gcstress=256
     stress_one signals_api 120
     stress_one signals_api 120 GCALLOC_DEBUG=gcstress=64
     stress_one forks 120

@@ -76,7 +76,10 @@ static bool try_pacing(void)
 {
     uint32_t free = 0;
 
-    return cas_acquire(&policy.pacing, &free, 1);
+    if (!cas_acquire(&policy.pacing, &free, 1))
+        return false;
+    policy.pacer.limiting = limiter_limiting(&policy.limiter);
+    return true;
 }
 
 static void begin_pacing(void)
@@ -135,8 +138,7 @@ static void tell(struct thread *thread, int64_t live, int64_t gc_live, uint64_t 
         fetch_add_relaxed(&policy.gc_live, gc_live);
     fetch_add_relaxed(&policy.allocated, allocated);
     if (UNLIKELY(load_relaxed(&gc_phase) == GC_MARKING) && try_pacing()) {
-        pacer_revise(&policy.pacer, heap_now(), mark_totals().scanned,
-                     limiter_limiting(&policy.limiter));
+        pacer_revise(&policy.pacer, heap_now(), mark_totals().scanned);
         end_pacing();
     }
     if (UNLIKELY(collect_goal_reached()))
@@ -246,7 +248,7 @@ void collect_cycle_begins(struct cycle_report *report)
     report->goal = policy.pacer.goal;
     policy.cpu_at_start_ns = host_process_cpu_ns();
     store_relaxed(&policy.stolen, 0);
-    pacer_start_cycle(&policy.pacer, heap_now(), limiter_limiting(&policy.limiter));
+    pacer_start_cycle(&policy.pacer, heap_now());
     end_pacing();
 }
 

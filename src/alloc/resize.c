@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/options.h"
 #include "base/sys.h"
+#include "gc/barrier.h"
 #include "gc/sweep.h"
 #include "heap/pages.h"
 #include "os/vm.h"
@@ -135,6 +136,18 @@ static void copy_block(void *to, void *from, size_t bytes)
     memcpy(to, from, bytes);
 }
 
+/* A gc_alloc object is not scanned again, and its copy never was: what the copy holds goes through
+ * the barrier.  Until the old object is freed it is in a register, and its words are found. */
+static void shade_copy(const void *copy, size_t bytes)
+{
+    const uintptr_t *word = copy;
+
+    if (LIKELY(load_relaxed(&gc_barrier_on) == 0))
+        return;
+    for (size_t i = 0; i < bytes / sizeof *word; i++)
+        barrier_record(load_relaxed(&word[i]));
+}
+
 static COLD NORETURN void die_bad_realloc(const void *block)
 {
     uint32_t slot;
@@ -200,6 +213,10 @@ void *alloc_realloc(void *block, size_t bytes)
     if (fresh == NULL)
         return NULL;
     copy_block(fresh, block, min_size(bytes, old));
+    if (kind == KIND_GC)
+        shade_copy(fresh, min_size(bytes, old));
+    /* The compiler may not forget the old object before. */
+    __asm__ volatile("" : "+r"(block) : : "memory");
     alloc_free(block);
     return fresh;
 }

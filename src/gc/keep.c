@@ -7,7 +7,7 @@
 
 static struct {
     struct worklist list;
-    struct tracer tracer;
+    struct tracer *tracer;      /* from meta_alloc: what is in its queue must be no root */
     bool open;                  /* the tracer has its blocks */
     bool used;                  /* kept something in this cycle */
 } keeper = { .list.max_blocks = UINT32_MAX };
@@ -15,27 +15,31 @@ static struct {
 bool keep_prepare(void)
 {
     keep_end();
+    if (keeper.tracer == NULL)
+        keeper.tracer = meta_alloc(sizeof *keeper.tracer);
+    if (keeper.tracer == NULL)
+        return false;
     worklist_reset(&keeper.list);
-    memset(&keeper.tracer, 0, sizeof keeper.tracer);
-    keeper.tracer.list = &keeper.list;
-    keeper.tracer.keeping = true;
+    memset(keeper.tracer, 0, sizeof *keeper.tracer);
+    keeper.tracer->list = &keeper.list;
+    keeper.tracer->keeping = true;
     keeper.used = false;
-    keeper.open = work_local_open(&keeper.list, &keeper.tracer.local);
+    keeper.open = work_local_open(&keeper.list, &keeper.tracer->local);
     return keeper.open;
 }
 
 void keep_end(void)
 {
     if (keeper.open)
-        work_local_surrender(&keeper.list, &keeper.tracer.local, true);
+        work_local_surrender(&keeper.list, &keeper.tracer->local, true);
     keeper.open = false;
 }
 
 static void scan_slots(const struct span *span, uint32_t word, uint64_t slots)
 {
     for (; slots != 0; slots &= slots - 1) {
-        trace_object(&keeper.tracer, span, word * 64 + lowest_bit(slots));
-        trace_own(&keeper.tracer);
+        trace_object(keeper.tracer, span, word * 64 + lowest_bit(slots));
+        trace_own(keeper.tracer);
     }
 }
 
@@ -50,7 +54,7 @@ static void keep_word(struct span *span, uint32_t word)
     if (slots == 0)
         return;
     fetch_or_relaxed(&span->kept[word], slots);
-    keeper.tracer.kept += count_bits(slots) * span->slot_bytes;
+    keeper.tracer->kept += count_bits(slots) * span->slot_bytes;
     scan_slots(span, word, slots);
 }
 
@@ -75,7 +79,7 @@ void keep_trace(void)
     if (!keeper.used)
         return;
     worklist_enter(&keeper.list);
-    trace_to_closure(&keeper.tracer);
+    trace_to_closure(keeper.tracer);
     rescan_all();
 }
 
@@ -96,18 +100,18 @@ void keep_rescan(const struct span *span, uint32_t word, uint64_t slots, uintptr
                  uintptr_t high)
 {
     for (; slots != 0; slots &= slots - 1)
-        trace_object_part(&keeper.tracer, span, word * 64 + lowest_bit(slots), low, high);
-    trace_own(&keeper.tracer);
+        trace_object_part(keeper.tracer, span, word * 64 + lowest_bit(slots), low, high);
+    trace_own(keeper.tracer);
 }
 
 uint64_t keep_bytes(void)
 {
-    return keeper.tracer.kept;
+    return keeper.tracer != NULL ? keeper.tracer->kept : 0;
 }
 
 uint64_t keep_scanned(void)
 {
-    return keeper.tracer.scanned;
+    return keeper.tracer != NULL ? keeper.tracer->scanned : 0;
 }
 
 void keep_limit_blocks(uint32_t blocks)
