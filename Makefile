@@ -1,7 +1,8 @@
 # libgcalloc: `make help` lists the targets.
 #
-# MODE=release (default) | debug selects the variety; debug, with assertions and audits, has its own
-# build/debug/.  `make check MODE=asan` and `MODE=tsan` run the floors that can run under them.
+# MODE=release (default) | debug | hostile selects the variety, each with a build directory of its own:
+# debug has assertions and audits; hostile is debug with tiny buffers everywhere and a dawdling
+# collector.  `make check MODE=asan` and `MODE=tsan` run the floors that can run under them.
 
 MODE ?= release
 PREFIX ?= /usr/local
@@ -26,6 +27,7 @@ endif
 
 OPTIMISE.release = -O2
 OPTIMISE.debug = -O1 -DGCALLOC_DEBUG_CHECKS
+OPTIMISE.hostile = -O1 -DGCALLOC_DEBUG_CHECKS -DGCALLOC_HOSTILE
 OPTIMISE.clang = -O2
 
 CFLAGS ?= -g

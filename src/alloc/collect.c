@@ -20,6 +20,9 @@ enum {
     ACCOUNT_BYTES = 64 << 10,   /* what a thread may keep to itself; less under gcstress */
     ASSIST_LEAST = 4 << 10,     /* bytes of work that are worth beginning */
     ASSIST_MOST = 64 << 10,     /* ... and at most at a time: 30 us or so */
+    NAP_DEBT = 256 << 10,       /* work owed that a thread waits for */
+    NAP_MOST = 4 << 20,         /* ... and at most at a time */
+    NAP_WORK = 1 << 10, NAP_NS = 1000,      /* what a marker does in how much time */
 };
 
 static struct {
@@ -30,7 +33,6 @@ static struct {
     uint64_t trigger, gc_trigger;
     uint64_t free_trigger;      /* for both while the limiter is full */
     uint64_t assist, gc_assist; /* ratios, see pacer.h */
-    uint64_t stolen;            /* work of the background markers that allocations have used up */
     uint32_t enabled;           /* cycles make sense */
 
     uint32_t pacing;            /* atomic: somebody has the pacer */
@@ -193,42 +195,33 @@ static void settle(void)
 
 /* --- assisting ------------------------------------------------------------------------ */
 
-/* Uses up work that the background markers have done and nobody has used yet. */
-static uint64_t take_credit(uint64_t work)
-{
-    uint64_t done = mark_background_scanned();
-    uint64_t used = load_relaxed(&policy.stolen);
-
-    if (done <= used)
-        return 0;
-    uint64_t taken = min_size(work, done - used);
-
-    fetch_add_relaxed(&policy.stolen, taken);
-    return taken;
-}
-
-static COLD void assist(struct thread *thread)
+static uint64_t owed_for_allocation(struct thread *thread)
 {
     struct mcache *cache = &thread->cache;
+    uint64_t ratio = load_relaxed(&policy.assist), gc_ratio = load_relaxed(&policy.gc_assist);
     uint64_t bytes = cache->allocated_bytes - thread->assist_seen;
-    uint64_t ratio = max_size(load_relaxed(&policy.assist), load_relaxed(&policy.gc_assist));
+    int64_t gc_more = cache->gc_bytes - thread->assist_gc_seen;
+    uint64_t gc_bytes = min_size(at_least_0(gc_more), bytes);
 
     thread->assist_seen = cache->allocated_bytes;
-    if (ratio == 0) {
-        thread->assist_debt = 0;
-        return;
-    }
-    thread->assist_debt += pacer_assist_work(ratio, min_size(bytes, GIB));
-    if (thread->assist_debt < ASSIST_LEAST || limiter_limiting(&policy.limiter))
-        return;
-    uint64_t wanted = min_size(thread->assist_debt, ASSIST_MOST);
-    uint64_t done = take_credit(wanted);
+    thread->assist_gc_seen = cache->gc_bytes;
+    if ((ratio | gc_ratio) == 0)
+        thread->assist_debt = 0;        /* marking is ahead */
+    return pacer_assist_work(ratio, min_size(bytes - gc_bytes, GIB)) +
+           pacer_assist_work(gc_ratio, min_size(gc_bytes, GIB));
+}
 
-    if (done < wanted)
-        done += mark_assist(wanted - done);
+/* What there is no work for to share out is paid by waiting, see collect_nap. */
+static COLD void assist(struct thread *thread)
+{
+    thread->assist_debt += owed_for_allocation(thread);
+    if (thread->assist_debt < ASSIST_LEAST)
+        return;
+    uint64_t done = mark_assist(min_size(thread->assist_debt, ASSIST_MOST));
+
     thread->assist_debt -= min_size(done, thread->assist_debt);
-    /* What cannot be worked off now, for there is nothing to do, is forgiven. */
-    thread->assist_debt = min_size(thread->assist_debt, 4 * ASSIST_MOST);
+    if (thread->assist_debt >= NAP_DEBT && thread->nesting == 1)
+        thread->wants_nap = true;
 }
 
 void collect_assist(struct thread *thread)
@@ -239,6 +232,20 @@ void collect_assist(struct thread *thread)
         thread->assist_seen = thread->cache.allocated_bytes;
 }
 
+/* The debt is that of a marker that is busy with what only it can do, or gets no processor: the
+ * thread makes way for as long as the work would take.  It is parked: stops do not wait for it. */
+void collect_nap(struct thread *thread)
+{
+    struct spilled_registers save;
+    uint64_t work = min_size(thread->assist_debt, NAP_MOST);
+
+    thread->wants_nap = false;
+    thread->assist_debt -= work;
+    thread_park(thread, &save);
+    collect_wait_cycle(work * NAP_NS / NAP_WORK);
+    thread_unpark(thread);
+}
+
 /* --- around a cycle -------------------------------------------------------------------- */
 
 void collect_cycle_begins(struct cycle_report *report)
@@ -247,7 +254,6 @@ void collect_cycle_begins(struct cycle_report *report)
     begin_pacing();
     report->goal = policy.pacer.goal;
     policy.cpu_at_start_ns = host_process_cpu_ns();
-    store_relaxed(&policy.stolen, 0);
     pacer_start_cycle(&policy.pacer, heap_now());
     end_pacing();
 }
@@ -271,30 +277,51 @@ void collect_cycle_abandoned(void)
     end_pacing();
 }
 
+/* Processor time of the assists: the program's threads mark as fast as ours. */
+static uint64_t assist_cpu_ns(const struct cycle_report *report)
+{
+    uint64_t own = report->scanned_bytes - report->assist_bytes;
+
+    if (own == 0)
+        return 0;
+    return (uint64_t)((unsigned __int128)report->mark_cpu_ns * report->assist_bytes / own);
+}
+
+static uint64_t rest_of(uint64_t whole, uint64_t part)
+{
+    return whole > part ? whole - part : 0;
+}
+
 static struct pacer_input pacer_input(const struct cycle_report *report)
 {
-    struct pacer_heap after = heap_now();
     uint64_t live = report->malloc_live + report->gc_live;
-    bool beside = report->method != METHOD_STOPPED;
+    uint64_t gc_reclaimed = report->reclaim_bytes - report->malloc_reclaim_bytes;
     uint64_t cpu_ns = host_process_cpu_ns() - policy.cpu_at_start_ns;
     struct pacer_input input = {
         .malloc_live = report->malloc_live,
         .gc_live = report->gc_live,
-        .kept = after.total > live ? after.total - live : 0,
-        .gc_kept = after.gc > report->gc_live ? after.gc - report->gc_live : 0,
+        .kept = rest_of(report->heap_after_mark, report->reclaim_bytes + live),
+        .gc_kept = rest_of(report->gc_after_mark, gc_reclaimed + report->gc_live),
         .roots = report->stack_bytes + report->root_bytes,
         .malloc_condemned = report->condemned_bytes,
         .malloc_reclaimed = report->malloc_reclaim_bytes,
         .overhead = meta_bytes(),
     };
 
-    if (beside) {
+    if (report->method != METHOD_STOPPED) {
         input.at_end = (struct pacer_heap){ report->heap_after_mark, report->gc_after_mark };
         input.scan_work = report->scanned_bytes;
         input.worker_cpu_ns = report->mark_cpu_ns;
-        input.mutator_cpu_ns = cpu_ns > report->mark_cpu_ns ? cpu_ns - report->mark_cpu_ns : 0;
+        input.assist_cpu_ns = assist_cpu_ns(report);
+        input.mutator_cpu_ns = rest_of(cpu_ns, report->mark_cpu_ns + input.assist_cpu_ns);
     }
     return input;
+}
+
+void collect_cycle_marked(const struct cycle_report *report)
+{
+    policy.in_use_bytes = pages_in_use_bytes();
+    policy.goal_then = report->goal;
 }
 
 void collect_cycle_swept(struct cycle_report *report)
@@ -316,8 +343,6 @@ void collect_cycle_swept(struct cycle_report *report)
     end_pacing();
     store_relaxed(&policy.stress_at, load_relaxed(&policy.allocated) +
                                          (uint64_t)options.gcstress * KIB);
-    policy.in_use_bytes = pages_in_use_bytes();
-    policy.goal_then = policy.pacer.goal;
 }
 
 uint64_t collect_gc_live_bytes(void)

@@ -18,6 +18,8 @@ void collect_account(struct thread *thread);
 void collect_account_large(struct thread *thread, enum kind kind, int64_t bytes);
 /* Slow paths that allocated, in the runtime: while a cycle marks and is behind, helps it. */
 void collect_assist(struct thread *thread);
+/* After the runtime was left: waits for a moment, because marking has fallen behind. */
+void collect_nap(struct thread *thread);
 /* After the runtime was left: starts the cycle that the goal asks for, in the background,
  * or here when no task can be had. */
 void collect_start_wanted(void);
@@ -47,10 +49,14 @@ bool collect_goal_reached(void);
 /* Around a cycle, by whoever runs it. */
 void collect_cycle_begins(struct cycle_report *report);
 void collect_cycle_abandoned(void);
+/* Its marking is over. */
+void collect_cycle_marked(const struct cycle_report *report);
 /* Its sweep is over. */
 void collect_cycle_swept(struct cycle_report *report);
 /* A cycle runs: until it is over no other is due. */
 bool collect_is_running(void);
+/* Waits until the running cycle is over, or for so long.  Parked. */
+void collect_wait_cycle(uint64_t ns);
 /* What the scavenger leaves to the heap, bytes; see pages.h. */
 uint64_t collect_retain_bytes(void);
 bool collect_is_enabled(void);

@@ -112,6 +112,8 @@ static void run_cycle(bool forced, bool own_task)
     }
     if (options.gctrace)
         gctrace_print(&report);
+    if (done)
+        collect_cycle_marked(&report);
     sweep_rest();
     if (done)
         collect_cycle_swept(&report);
@@ -239,6 +241,12 @@ static void run_inline(void)
     run_cycles(false);
     thread_unpark(thread);
     signals_restore(mask);
+}
+
+void collect_wait_cycle(uint64_t ns)
+{
+    if (load_relaxed(&collector.running))
+        park_wait(&collector.finished, load_acquire(&collector.finished), ns);
 }
 
 /* --- asking for cycles ------------------------------------------------------------------- */

@@ -151,11 +151,13 @@ static void *allocate(struct request *request)
     else
         block = large_slow(thread, request->bytes, request->alignment,
                            span_class_kind(request->span_class), &request->zeroed);
-    bool wanted = thread->wants_cycle;
+    bool wanted = thread->wants_cycle, nap = thread->wants_nap;
 
     runtime_leave(thread);
     if (UNLIKELY(wanted))
         collect_start_wanted();
+    if (UNLIKELY(nap))
+        collect_nap(thread);
     return block;
 }
 

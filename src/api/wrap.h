@@ -146,13 +146,14 @@ INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t byt
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
 
-/* From here to collect_resume the process has no task of ours and no cycle runs.  False: it cannot be,
- * and there is nothing to resume (wrap_exec.c). */
+/* From here to collect_resume the process has no task of ours and no cycle runs.  False: it cannot
+ * be, and there is nothing to resume (wrap_exec.c). */
 bool wrap_alone_begin(void);
 /* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
 bool wrap_installs_filter(long nr, long operation);
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f);
-/* A system call that is not made just so, and how to make it: -errno, or its result (wrap_kernel.c). */
+/* A system call that is not made just so, and how to make it: -errno or its result
+ * (wrap_kernel.c). */
 bool wrap_is_special(long nr, long a);
 long wrap_special(long nr, long a, long b, long c, long d, long e, long f);
 

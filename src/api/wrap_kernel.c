@@ -11,8 +11,8 @@
  *
  * userfaultfd: only one descriptor can watch a range, so ours lets go of all.
  *
- * Direct system calls where libc's function does no more: usable in signal handlers, and in a static
- * program.
+ * Direct system calls where libc's function does no more: usable in signal handlers, and in a
+ * static program.
  */
 #define _GNU_SOURCE
 #include <signal.h>

@@ -28,4 +28,12 @@
 #define CPU_RELAX() __builtin_ia32_pause()
 #define CACHE_LINE 64
 
+/* MODE=hostile: everything that holds many things at a time holds next to none, and the collector
+ * dawdles where it hurts, so that what is rare happens all the time. */
+#if defined(GCALLOC_HOSTILE)
+#define HOSTILE(usual, hostile) (hostile)
+#else
+#define HOSTILE(usual, hostile) (usual)
+#endif
+
 #endif

@@ -15,6 +15,8 @@
 #include "os/vm.h"
 #include "world/roots.h"
 
+enum { PIECE_BYTES = 128 << 10 };       /* of a large object, looked at with one question to the kernel */
+
 /* All of it: the task that runs the cycle. */
 static struct {
     struct slotmap reached;
@@ -131,10 +133,10 @@ static void scan_words(struct object holder, uintptr_t low, uintptr_t high)
 /* A large object's pages that were never touched stay so. */
 static void scan_present_words(struct object holder, uintptr_t low, uintptr_t high)
 {
-    unsigned char resident[TRACE_PIECE_BYTES / VM_PAGE];
+    unsigned char resident[PIECE_BYTES / VM_PAGE];
 
     for (uintptr_t piece = low, end; piece < high; piece = end) {
-        end = min_size(piece + TRACE_PIECE_BYTES, high);
+        end = min_size(piece + PIECE_BYTES, high);
         bool known = vm_resident((const void *)piece, end - piece, resident);
         for (uintptr_t page = piece; page < end; page += VM_PAGE)
             if (!known || (resident[(page - piece) / VM_PAGE] & 1) != 0)
@@ -147,7 +149,7 @@ static void scan_object(const struct work *work)
     struct object holder = object_at(work->address);
     uintptr_t high = work->address + work->bytes;
 
-    if (work->bytes >= TRACE_ASK_BYTES && work->address % VM_PAGE == 0 &&
+    if (work->bytes >= PIECE_BYTES / 2 && work->address % VM_PAGE == 0 &&
         work->bytes % VM_PAGE == 0 && !trace_absent_pages)
         scan_present_words(holder, work->address, high);
     else

@@ -43,13 +43,13 @@
 
 enum {
     SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
-    ROUNDS = 6,                 /* of pre-cleaning */
-    FEW_PAGES = 128,            /* so few dirty pages are left to the stop */
-    ATTEMPTS = 4,               /* at stop 2; the last one does it all */
-    STOP_PAGES = 512,           /* budget of the first attempt, doubled for each further one */
+    ROUNDS = HOSTILE(6, 1),     /* of pre-cleaning */
+    FEW_PAGES = HOSTILE(128, 1 << 20),            /* so few dirty pages are left to the stop */
+    ATTEMPTS = HOSTILE(4, 8),   /* at stop 2; the last one does it all */
+    STOP_PAGES = HOSTILE(512, 1),           /* budget of the first attempt, doubled for each further one */
 };
 
-static const uint64_t STOP_BYTES = 512 * KIB;
+static const uint64_t STOP_BYTES = HOSTILE(512 * KIB, 256);
 static const uint64_t RETRY_NS = 10000000;
 
 uint32_t gc_phase;
@@ -142,9 +142,20 @@ struct stop_clock {
     uint64_t signal_ns, stopped_ns;
 };
 
+/* MODE=hostile: the program gets on meanwhile. */
+static void dawdle(void)
+{
+    static const uint32_t never_woken;
+    static uint32_t count;
+
+    if (HOSTILE(false, true))
+        park_wait(&never_woken, 0, 20000 * (1 + count++ % 16));
+}
+
 /* A fork may keep the gate closed until we give up. */
 static bool stop(struct stop_clock *clock, const char **why)
 {
+    dawdle();
     if (!runtime_enter_task()) {
         *why = "a fork is waiting for a lock of stdio";
         return false;
@@ -167,6 +178,7 @@ static uint64_t start(struct cycle_report *report, const struct stop_clock *cloc
     uint64_t pause_ns = host_clock_ns() - clock->signal_ns;
 
     runtime_leave_task();
+    dawdle();
     report->stops++;
     report->pause_ns += pause_ns;
     report->longest_pause_ns = max_size(report->longest_pause_ns, pause_ns);

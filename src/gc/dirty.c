@@ -18,9 +18,9 @@
 #include "os/vm.h"
 
 enum {
-    GAP_PAGES = 8,              /* heap pages between two runs that are not worth another call */
-    RANGES = 2048,
-    PIECE_PAGES = 2048,         /* 16 MiB a call: mmap and munmap of other threads wait for it */
+    GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
+    RANGES = HOSTILE(2048, 1),
+    PIECE_PAGES = HOSTILE(2048, 4),         /* 16 MiB a call: mmap and munmap of other threads wait for it */
     PIECE_PAUSE_NS = 50000,
 };
 

@@ -23,7 +23,7 @@
 #include "os/host.h"
 
 enum {
-    CHUNK_SPANS = 64,           /* ids claimed at a time */
+    CHUNK_SPANS = HOSTILE(64, 1),           /* ids claimed at a time */
     PREFETCH_SPANS = 4,         /* headers fetched ahead in a walk */
     ASSISTANTS = 16,            /* threads that may assist at a time */
 };
@@ -334,16 +334,6 @@ struct mark_totals mark_totals(void)
         add_totals(&sum, load_acquire(&mark.assistant[i]));
     sum.assisted = sum.scanned - own;
     return sum;
-}
-
-uint64_t mark_background_scanned(void)
-{
-    uint64_t scanned = 0;
-
-    for (uint32_t i = 0; i < min_size(load_acquire(&mark.workers), MARK_WORKERS); i++)
-        if (mark.worker[i] != NULL)
-            scanned += load_relaxed(&mark.worker[i]->tracer.scanned);
-    return scanned;
 }
 
 void mark_clear(void)

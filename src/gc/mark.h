@@ -80,8 +80,6 @@ void mark_shade(const uintptr_t *words, uint32_t count);
 
 /* Sum over all workers; between jobs, or after mark_release; racy at other times. */
 struct mark_totals mark_totals(void);
-/* What the markers of our own have looked at, racy. */
-uint64_t mark_background_scanned(void);
 /* Forgets all marks, of a cycle that was abandoned; nobody marks. */
 void mark_clear(void);
 /* Helpers may go. */

@@ -21,13 +21,13 @@ enum {
     /* Queue and least length, and what an object of 64 bytes then cost in a graph of 3 million at
      * random places (one worker, 4 KiB pages): 2/0 129 ns, 8/0 90, 16/4 47, 64/0 58, 64/8 42,
      * 64/16 42, 64/32 45.  In address order 15 to 18 ns whatever they are. */
-    QUEUE_WORDS = 64,           /* a power of 2 */
-    QUEUE_LEAST = 16,           /* so many words follow before one is looked at, if there are any */
+    QUEUE_WORDS = HOSTILE(64, 4), /* a power of 2 */
+    QUEUE_LEAST = HOSTILE(16, 1), /* so many words follow before one is looked at, if there are any */
     /* Large ranges are scanned in pieces, so that they can be shared. */
-    TRACE_PIECE_BYTES = 128 << 10,
+    TRACE_PIECE_BYTES = HOSTILE(128 << 10, 64),
     /* From here on the kernel is asked which pages of a range are in memory (1 us): reading an
      * untouched page costs a fault, and page tables. */
-    TRACE_ASK_BYTES = 64 << 10,
+    TRACE_ASK_BYTES = HOSTILE(64 << 10, 64),
 };
 
 struct candidate {

@@ -24,8 +24,8 @@
 #include "base/atomics.h"
 
 enum {
-    WORK_BLOCK_BYTES = 4096,
-    WORK_ENTRIES = 255,         /* of a block */
+    WORK_BLOCK_BYTES = HOSTILE(4096, 64),
+    WORK_ENTRIES = HOSTILE(255, 3), /* of a block */
 };
 
 struct work {

@@ -27,10 +27,11 @@ INLINE struct chunk *chunk_of(size_t page)
 }
 
 /* Visits the chunks of [at, end): `mask` are its pages in `chunk`. */
-#define CHUNKS_EACH(chunk, mask, at, end)                                               \
-    for (size_t page_ = (at), end_ = (end), n_; page_ < end_; page_ += n_)              \
-        for (struct chunk *chunk = (n_ = min_size(end_ - page_, 64 - page_ % 64), chunk_of(page_)); \
-             chunk != NULL; chunk = NULL)                                               \
+#define CHUNKS_EACH(chunk, mask, at, end)                                                     \
+    for (size_t page_ = (at), end_ = (end), n_; page_ < end_; page_ += n_)                    \
+        for (struct chunk *chunk = (n_ = min_size(end_ - page_, CHUNK_PAGES - page_ % 64),    \
+                                    chunk_of(page_));                                         \
+             chunk != NULL; chunk = NULL)                                                     \
             for (uint64_t mask = (~0ull >> (64 - n_)) << page_ % 64; mask != 0; mask = 0)
 
 INLINE size_t chunks_held(size_t page, size_t pages)

@@ -21,15 +21,15 @@ enum {
     /* A magazine holds about MAGAZINE_BYTES, between LEAST and MOST slots: large
      * enough for the swings of a program's working set, small enough that a thread
      * that falls asleep does not sit on much. */
-    MAGAZINE_BYTES = 64 << 10,
-    MAGAZINE_LEAST = 3,
-    MAGAZINE_MOST = 1024,
-    MAGAZINE_MOST_GC = 128,
-    FLUSH_BATCH = 64,           /* slots looked up together, so that their cache misses overlap */
+    MAGAZINE_BYTES = HOSTILE(64 << 10, 64),
+    MAGAZINE_LEAST = HOSTILE(3, 1),
+    MAGAZINE_MOST = HOSTILE(1024, 2),
+    MAGAZINE_MOST_GC = HOSTILE(128, 2),
+    FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
      * more, and more than a quarter of its length, is trimmed to half of that. */
-    EMPTIES_BYTES = 512 << 10,
+    EMPTIES_BYTES = HOSTILE(512 << 10, 0),
     EMPTIES_MOST = 8,
 };
 

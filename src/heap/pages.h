@@ -46,10 +46,10 @@ size_t pages_release_idle(uint64_t idle_ms, size_t max_pages);
  * pages_scavenge while somebody calls that. */
 void pages_idle_check(void);
 /* One step of returning idle memory, 4 MiB at most, as the background scavenger of Go does it: while
- * more than retain_bytes are held, or more than 95 % of the memory limit, what
- * has been idle for a second (an eighth of a second) goes; of the rest, what has been idle for ten.
- * Returns after how many ms to call again, so that it costs 1 % of one processor at most; UINT64_MAX:
- * when the function given to pages_set_scavenger is called. */
+ * more than retain_bytes are held, or more than 95 % of the memory limit, what has been idle
+ * for a second (an eighth of a second) goes; of the rest, what has been idle for ten.
+ * Returns after how many ms to call again, so that it costs 1 % of one processor at most;
+ * UINT64_MAX: when the function given to pages_set_scavenger is called. */
 uint64_t pages_scavenge(uint64_t now_ms, uint64_t retain_bytes);
 /* `wake` is called from slow paths when there is something to do again.  It must not wait. */
 void pages_set_scavenger(void (*wake)(void));

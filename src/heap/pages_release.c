@@ -1,7 +1,7 @@
 /* pages_release.c -- memory back to the OS; the promises are in pages.h
  *
- * Go's scavenger, in our words.  Idle pages (free, and holding memory) are looked for from the high
- * end of the heap down, for free runs are used from their low ends; 512 KiB of heap share one time of
+ * Go's scavenger, in our words.  Idle pages (free, and holding memory) are looked for from the
+ * high end of the heap down, for free runs are used from their low ends; 512 KiB of heap share one time of
  * last use, so that pages beside busy ones stay.  A piece of up to 4 MiB is borrowed from its
  * run, returned without HEAP being held (67 us for 1 MiB), and given back to the page heap,
  * which may merge it with whatever has become free around it meanwhile.
@@ -196,7 +196,7 @@ void pages_release_over_limit(size_t pages)
         release_down(0, pages, &pages_stats.demand_bytes);
 }
 
-/* --- in the background --------------------------------------------------------------------------- */
+/* --- in the background ------------------------------------------------------------------- */
 
 uint64_t pages_retain_bytes(uint64_t in_use_bytes, uint64_t goal, uint64_t last_goal)
 {
@@ -224,8 +224,8 @@ static uint32_t age_wanted(uint64_t retain_bytes, size_t *most)
     return HOT_MS;
 }
 
-/* HEAP held, and let go of at times.  One step of the pass from high to low.  Returns how long to wait
- * for the next, apart from the pace. */
+/* HEAP held, and let go of at times.  One step of the pass from high to low.  Returns how long to
+ * wait for the next, apart from the pace. */
 static uint64_t step_locked(uint64_t now_ms, uint64_t retain_bytes)
 {
     size_t most, released;

@@ -10,7 +10,8 @@
 #include "heap/pages.h"
 
 extern struct lock pages_lock;          /* HEAP */
-extern struct pages_stats pages_stats;  /* HEAP; released_pages, largest_free_run: see pages_stats_read */
+/* HEAP; released_pages and largest_free_run are only set by pages_stats_read. */
+extern struct pages_stats pages_stats;
 extern size_t pages_idle;               /* HEAP: free pages that hold memory */
 
 /* Takes [page, page + pages), all of one free run, out of it, so that HEAP can be let go of while
@@ -18,7 +19,7 @@ extern size_t pages_idle;               /* HEAP: free pages that hold memory */
 struct span *pages_borrow_locked(size_t page, size_t pages);
 void pages_give_back_locked(struct span *borrowed);
 
-/* After pages have come to hold memory: if that is more than the memory limit allows, by how many pages. */
+/* After pages have come to hold memory: by how many that is more than the memory limit allows. */
 size_t pages_over_limit_locked(void);
 /* Returns that many, idle or not, without HEAP. */
 void pages_release_over_limit(size_t pages);

@@ -90,7 +90,6 @@ struct span {
     struct span *next;          /* ready list, free-run bin or header free list */
     struct span *prev;          /* free-run bin (HEAP) */
     size_t requested;           /* large: bytes asked for; written by its allocator */
-    uint64_t freed_at;          /* free run: coarse time, ms (HEAP) */
 
     struct slot_bits bits[] ALIGNED(32);
 };
@@ -126,8 +125,10 @@ INLINE bool span_in_use(const struct span *span)
 /* Slots of one word that hold an object, as the collector sees it. */
 INLINE uint64_t span_objects(const struct span *span, uint32_t word)
 {
-    return (span->bits[word].alloc | span->bits[word].condemned) &
-           ~load_relaxed(&span->bits[word].freed);
+    const struct slot_bits *bits = &span->bits[word];
+
+    return (load_relaxed(&bits->alloc) | load_relaxed(&bits->condemned)) &
+           ~load_relaxed(&bits->freed);
 }
 
 /* Sets the mark bit; true when this call set it. */

@@ -25,7 +25,7 @@ static const char *const files_v2[] = { "/memory.max", "/memory.high", NULL };
 
 struct hierarchy {
     const char *const *files;           /* that hold limits */
-    bool known, mounted, fits;          /* group is set; mount is set; the group is below its root */
+    bool known, mounted, fits;          /* group is set; mount is set; it shows the group */
     char group[PATH_BYTES];             /* of the process */
     char mount[PATH_BYTES];             /* where, and then the group's directory */
     size_t mount_length;
@@ -118,8 +118,8 @@ static const char *below_root(const char *group, const char *root)
     return rest != NULL && (*rest == 0 || *rest == '/') ? rest : NULL;
 }
 
-/* Takes a mount of the hierarchy, unless a better one is known.  Where the group cannot be found below
- * it (another namespace), the mounted group itself is the nearest we can see. */
+/* Takes a mount of the hierarchy, unless a better one is known.  Where the group cannot be found
+ * below it (another namespace), the mounted group itself is the nearest we can see. */
 static void take_mount(struct hierarchy *hierarchy, const char *prefix, const char *root_field,
                        const char *point)
 {

@@ -31,7 +31,7 @@
 #include "base/sys.h"
 #include "heap/mcache.h"
 
-enum { BARRIER_WORDS = 256 };
+enum { BARRIER_WORDS = HOSTILE(256, 2) };
 
 enum thread_state { THREAD_RUNNING, THREAD_PARKED, THREAD_HELD };
 
@@ -63,6 +63,7 @@ struct thread {
     int64_t gc_accounted;       /* of cache.gc_bytes */
     uint64_t allocation_seen;   /* of cache.allocated_bytes */
     bool wants_cycle;           /* the goal was reached while in the runtime */
+    bool wants_nap;             /* marking is behind, and the thread cannot help */
     /* What the write barrier recorded; see gc/barrier.c. */
     uint32_t barrier_fill;      /* owner; reset in stops */
     uint32_t barrier_flushes;   /* owner */
@@ -70,6 +71,7 @@ struct thread {
     uint64_t assist_debt;       /* owner: work for the marking that allocation has cost and that is
                                  * not done yet; 0 at stop 1 */
     uint64_t assist_seen;       /* owner: of cache.allocated_bytes */
+    int64_t assist_gc_seen;     /* owner: of cache.gc_bytes */
     /* The tiny allocator's block, and the sweep generation it belongs to. */
     uintptr_t tiny;
     uint32_t tiny_used, tiny_generation;

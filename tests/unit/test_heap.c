@@ -156,6 +156,247 @@ static void large_objects_resize_in_place(void **state)
     assert_true(pages_check());
 }
 
+/* --- back to the OS ------------------------------------------------------------------ */
+
+static struct span *new_large(size_t bytes)
+{
+    bool zeroed;
+    struct span *span = pages_alloc_large(KIND_MALLOC, bytes, 0, GENERATION, &zeroed);
+
+    memset((void *)span->base, 7, bytes);
+    return span;
+}
+
+static void drop(struct span *span)
+{
+    span->claimed = 1;
+    span->live = 0;
+    pages_free(span);
+}
+
+static struct pages_stats stats_now(void)
+{
+    struct pages_stats stats;
+
+    pages_stats_read(&stats);
+    return stats;
+}
+
+static size_t idle_bytes(void)
+{
+    struct pages_stats stats = stats_now();
+
+    return (stats.free_pages - stats.released_pages) << PAGE_SHIFT;
+}
+
+static size_t held_bytes(void)
+{
+    struct pages_stats stats = stats_now();
+
+    return (stats.heap_pages - stats.released_pages) << PAGE_SHIFT;
+}
+
+/* Steps with a clock of our own until there is nothing to do, or `most` ms have passed. */
+static uint64_t scavenge(uint64_t now, uint64_t most, uint64_t retain)
+{
+    uint64_t end = now + most;
+
+    while (now < end) {
+        uint64_t wait = pages_scavenge(now, retain);
+        assert_true(wait > 0);
+        if (wait == UINT64_MAX)
+            break;
+        now += wait;
+    }
+    return now;
+}
+
+static void the_scavenger_keeps_what_the_goal_needs(void **state)
+{
+    struct span *small = new_large(30 * MIB), *large = new_large(100 * MIB);
+
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    size_t before = held_bytes();
+    drop(large);
+    uint64_t now = pages_now_ms();
+    struct pages_stats start = stats_now();
+
+    scavenge(now, 900, 0);                      /* still hot */
+    assert_int_equal(idle_bytes(), 100 * MIB);
+    now = scavenge(now + 1100, 5000, before - 60 * MIB);
+    assert_true(held_bytes() <= before - 60 * MIB && held_bytes() > before - 61 * MIB);
+    scavenge(now + 9000, 60000, before - 60 * MIB);     /* settled */
+    assert_true(idle_bytes() < 2 * MIB);
+    struct pages_stats end = stats_now();
+
+    assert_true(end.background_bytes - start.background_bytes >= 98 * MIB);
+    assert_int_equal(end.demand_bytes, start.demand_bytes);
+    assert_true(pages_check());
+    drop(small);
+}
+
+static void the_scavenger_is_in_no_hurry(void **state)
+{
+    struct span *span = new_large(200 * MIB);
+    size_t most = 0;
+    uint64_t waited = 0;
+
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    drop(span);
+    uint64_t now = pages_now_ms() + 1100;
+
+    while (idle_bytes() > 2 * MIB) {
+        size_t before = idle_bytes();
+        uint64_t wait = pages_scavenge(now, 0);
+        most = max_size(most, before - idle_bytes());
+        assert_true(wait > 0 && wait <= 60000);
+        waited += wait;
+        now += wait;
+    }
+    assert_true(most <= 4 * MIB);
+    assert_true(waited >= 50);                  /* at least 1 ms a step */
+}
+
+static uint32_t woken;
+
+static void wake(void)
+{
+    woken++;
+}
+
+static void the_scavenger_sleeps_until_memory_is_freed(void **state)
+{
+    struct span *span = new_large(8 * MIB), *little = new_large(100000);
+
+    (void)state;
+    pages_set_scavenger(wake);
+    pages_release_idle(0, SIZE_MAX);
+    assert_true(pages_scavenge(pages_now_ms(), 0) == UINT64_MAX);
+    drop(little);
+    assert_int_equal(woken, 0);
+    drop(span);
+    assert_int_equal(woken, 1);
+    drop(new_large(8 * MIB));
+    assert_int_equal(woken, 1);
+    assert_true(pages_scavenge(pages_now_ms(), 0) <= 1000);
+    pages_set_scavenger(NULL);
+}
+
+static void pages_beside_busy_ones_stay(void **state)
+{
+    struct span *cold = new_large(64 * MIB);
+
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    drop(cold);
+    uint64_t now = pages_now_ms();
+
+    usleep(100000);
+    struct span *hot = new_large(64 * KIB);     /* from the low end of that run */
+
+    assert_true(idle_bytes() >= 63 * MIB);
+    uintptr_t low = hot->base;
+    drop(hot);
+    for (int i = 0; i < 200; i++)
+        pages_scavenge(now + 1050, 0);          /* the hot end is 50 ms too young */
+    size_t left = idle_bytes();
+
+    assert_true(left >= 64 * KIB && left <= 2 * MIB);
+    assert_int_equal(*(char *)low, 7);
+    assert_true(pages_check());
+}
+
+static void growth_stays_below_the_limit(void **state)
+{
+    struct span *spans[20], *fillers[64];
+    int fill = 0;
+
+    (void)state;
+    while (stats_now().largest_free_run > 64)   /* so that nothing fits into what will be free */
+        fillers[fill++] = new_large(stats_now().largest_free_run << PAGE_SHIFT);
+    for (int i = 0; i < 20; i++)
+        spans[i] = new_large(8 * MIB);
+    pages_release_idle(0, SIZE_MAX);
+    struct pages_stats start = stats_now();
+
+    options.memory_limit = (int64_t)(held_bytes() + meta_bytes() + 30 * MIB);
+    for (int i = 0; i < 16; i += 2)
+        drop(spans[i]);                         /* idle now, and hot */
+    assert_int_equal(stats_now().demand_bytes, start.demand_bytes);
+    struct span *large = new_large(90 * MIB);
+
+    assert_true(held_bytes() + meta_bytes() <= (size_t)options.memory_limit + 20 * MIB);
+    size_t released = stats_now().demand_bytes - start.demand_bytes;
+
+    assert_true(released >= 56 * MIB && released <= 64 * MIB);
+    options.memory_limit = INT64_MAX;
+    drop(large);
+    for (int i = 0; i < 20; i++)
+        if (i % 2 == 1 || i >= 16)
+            drop(spans[i]);
+    while (fill > 0)
+        drop(fillers[--fill]);
+    assert_true(pages_check());
+}
+
+static void the_goal_is_scaled(void **state)
+{
+    (void)state;
+    assert_true(pages_retain_bytes(100, 300, 0) == UINT64_MAX);
+    assert_true(pages_retain_bytes(100, UINT64_MAX, 50) == UINT64_MAX);
+    assert_int_equal(pages_retain_bytes(100, 300, 150), 220);
+    assert_int_equal(pages_retain_bytes((uint64_t)1 << 40, (uint64_t)1 << 40, (uint64_t)1 << 41),
+                     ((uint64_t)1 << 39) * 110 / 100);
+}
+
+enum { CHURNERS = 3, CHURNS = 3000 };
+
+static void *churn(void *seed)
+{
+    struct span *spans[16] = { NULL };
+    uint32_t random = (uint32_t)(uintptr_t)seed;
+
+    for (int i = 0; i < CHURNS; i++) {
+        random = random * 1664525u + 1013904223u;
+        struct span **slot = &spans[(random >> 8) % 16];
+        if (*slot != NULL) {
+            CHECK(*(char *)(*slot)->base == (char)((*slot)->base >> PAGE_SHIFT));
+            drop(*slot);
+        }
+        bool zeroed;
+        size_t bytes = (random >> 12) % 100 * PAGE_BYTES + 1;
+        *slot = pages_alloc_large(KIND_MALLOC, bytes, 0, GENERATION, &zeroed);
+        CHECK(!zeroed || *(char *)(*slot)->base == 0);
+        *(char *)(*slot)->base = (char)((*slot)->base >> PAGE_SHIFT);
+        if (i % 64 == 0)
+            pages_release_idle(0, 100);
+    }
+    for (int i = 0; i < 16; i++)
+        if (spans[i] != NULL)
+            drop(spans[i]);
+    return NULL;
+}
+
+static void pages_can_be_used_while_others_are_returned(void **state)
+{
+    pthread_t threads[CHURNERS];
+
+    (void)state;
+    for (uintptr_t i = 0; i < CHURNERS; i++)
+        pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
+    for (int i = 0; i < 200; i++) {
+        pages_release_idle(0, SIZE_MAX);
+        pages_scavenge(pages_now_ms() + 20000, 0);
+        assert_true(pages_check());
+    }
+    for (int i = 0; i < CHURNERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(heap_is_sound());
+    assert_int_equal(stats_now().borrowed_pages, 0);
+}
+
 static void slots_come_in_address_order(void **state)
 {
     struct mcache *cache = new_cache();
@@ -293,6 +534,13 @@ int main(void)
         cmocka_unit_test(released_pages_read_as_zero),
         cmocka_unit_test(alignment_is_kept),
         cmocka_unit_test(large_objects_resize_in_place),
+        cmocka_unit_test(the_scavenger_keeps_what_the_goal_needs),
+        cmocka_unit_test(the_scavenger_is_in_no_hurry),
+        cmocka_unit_test(the_scavenger_sleeps_until_memory_is_freed),
+        cmocka_unit_test(pages_beside_busy_ones_stay),
+        cmocka_unit_test(growth_stays_below_the_limit),
+        cmocka_unit_test(the_goal_is_scaled),
+        cmocka_unit_test(pages_can_be_used_while_others_are_returned),
         cmocka_unit_test(slots_come_in_address_order),
         cmocka_unit_test(freed_spans_are_found_again),
         cmocka_unit_test(an_abandoned_cache_leaves_nothing),
