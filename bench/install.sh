@@ -1,10 +1,19 @@
 #!/bin/sh
-# Installs the allocators and tools that bench/run.py compares against. Debian and Ubuntu only;
+# Installs the allocators and tools that bench/run.py compares against; with --go also the Go
+# compiler (some 200 MB) that bench/pauses.py and bench/throughput.py want. Debian and Ubuntu only;
 # elsewhere it says what is missing and leaves the rest to you. Exit status 0 when everything is
 # there, 1 when something is missing (the benchmark then leaves those columns out, loudly).
 set -eu
 
 PACKAGES="libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgc-dev valgrind"
+case "${1:-}" in
+"") ;;
+--go) PACKAGES="$PACKAGES golang-go" ;;
+*)
+    echo "usage: bench/install.sh [--go]" >&2
+    exit 2
+    ;;
+esac
 
 installed() {
     dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'

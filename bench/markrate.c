@@ -9,14 +9,18 @@
  * mark_LAYOUT_rate: live objects per second of wall time; mark_LAYOUT_core: per second of
  * processor time, so that collectors with different numbers of marker threads can be compared.
  * mark_LAYOUT_stop: ms for which the last collection stopped the program, where the heap says so.
- * mark_LAYOUT_bytes: MiB of live nodes per second of wall time.
+ * mark_LAYOUT_bytes, mark_LAYOUT_core_bytes: MiB of live nodes per second, of wall and of processor
+ * time.
  * The malloc version has no collector: it walks the tree depth first by recursion and counts the
  * nodes. That is what the memory gives a plain program that keeps no marks; it is not a limit.
+ * It also says what the machine's memory allows on the same nodes, laid out the same, one thread:
+ * mark_LAYOUT_chase: nodes per second when each one's address is read from the one before it, in
+ * the order of the walk; mark_LAYOUT_chase16: along sixteen such chains at once.
  */
 #include "gcheap.h"
 #include "harness.h"
 
-enum { COLLECTIONS = 5, NODE_BYTES = 64, DEPTH = 21 };
+enum { COLLECTIONS = 5, NODE_BYTES = 64, DEPTH = 21, CHAINS = 16 };
 
 struct node {
     struct node *left, *right;
@@ -138,8 +142,60 @@ static struct sample collection_median(uint64_t count)
     return samples[COLLECTIONS / 2];
 }
 
+/* The nodes in the order of the walk, from supply->next on. */
+static void supply_refill(struct node_supply *supply, struct node *node)
+{
+    if (node == NULL)
+        return;
+    supply->nodes[supply->next++] = node;
+    supply_refill(supply, node->left);
+    supply_refill(supply, node->right);
+}
+
+/*
+ * chase_time -- ns for one step to each of count nodes along `chains` chains at once. Inlined with
+ * a constant, so that the places are in registers.
+ */
+static inline __attribute__((always_inline)) double chase_time(struct node **nodes, uint64_t count,
+                                                               unsigned chains)
+{
+    struct node *at[CHAINS];
+    uint64_t steps = count / chains;
+    uint64_t start_ns = harness_now_ns();
+    for (unsigned c = 0; c < chains; c++)
+        at[c] = nodes[c * steps];
+    for (uint64_t step = 0; step < steps; step++)
+        for (unsigned c = 0; c < chains; c++)
+            at[c] = (struct node *)(uintptr_t)at[c]->payload[0];
+    for (unsigned c = 0; c < chains; c++)
+        if (at[c] != nodes[(c + 1) * steps % count])
+            harness_die("markrate: a chain does not end where it should");
+    return (double)(harness_now_ns() - start_ns) * (double)count / (double)(steps * chains);
+}
+
+/* The fastest of five: it is to be a limit. */
+static void chase_run(uint64_t count, const char *one_name, const char *many_name)
+{
+    struct node_supply supply = {HEAP_NEW(count * sizeof(struct node *)), 0};
+    if (supply.nodes == NULL)
+        harness_die("out of memory");
+    supply_refill(&supply, root);
+    for (uint64_t i = 0; i < count; i++)
+        supply.nodes[i]->payload[0] = (uintptr_t)supply.nodes[(i + 1) % count];
+    double one_ns = 1e18, many_ns = 1e18;
+    for (int n = 0; n < COLLECTIONS; n++) {
+        double one = chase_time(supply.nodes, count, 1);
+        double many = chase_time(supply.nodes, count, CHAINS);
+        one_ns = one < one_ns ? one : one_ns;
+        many_ns = many < many_ns ? many : many_ns;
+    }
+    harness_report(one_name, "Mobj/s", (double)count / one_ns * 1e3);
+    harness_report(many_name, "Mobj/s", (double)count / many_ns * 1e3);
+    HEAP_DROP(supply.nodes);
+}
+
 struct mark_names {
-    const char *live, *ms, *rate, *core, *bytes, *stop;
+    const char *live, *ms, *rate, *core, *bytes, *core_bytes, *stop, *chase, *chase16;
 };
 
 static void mark_run(const struct mark_names *names, bool is_random)
@@ -158,22 +214,29 @@ static void mark_run(const struct mark_names *names, bool is_random)
     harness_report(names->rate, "Mobj/s", (double)count / sample.wall_ns * 1e3);
     harness_report(names->core, "Mobj/s", (double)count / sample.cpu_ns * 1e3);
     harness_report(names->bytes, "MiB/s", live_mib / (sample.wall_ns / 1e9));
+    harness_report(names->core_bytes, "MiB/s", live_mib / (sample.cpu_ns / 1e9));
     if (heap_last_stop_ns() != 0)
         harness_report(names->stop, "ms", (double)heap_last_stop_ns() / 1e6);
     if (tree_walk(root) != count)
         harness_die("markrate: the tree has lost nodes");
+    if (!HEAP_COLLECTS)
+        chase_run(count, names->chase, names->chase16);
     tree_drop(root);
     root = NULL;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct mark_names ordered = {"mark_ordered_live", "mark_ordered_ms",
-                                              "mark_ordered_rate", "mark_ordered_core",
-                                              "mark_ordered_bytes", "mark_ordered_stop"};
-    static const struct mark_names random = {"mark_random_live", "mark_random_ms",
-                                             "mark_random_rate", "mark_random_core",
-                                             "mark_random_bytes", "mark_random_stop"};
+    static const struct mark_names ordered = {
+        .live = "mark_ordered_live", .ms = "mark_ordered_ms", .rate = "mark_ordered_rate",
+        .core = "mark_ordered_core", .bytes = "mark_ordered_bytes",
+        .core_bytes = "mark_ordered_core_bytes", .stop = "mark_ordered_stop",
+        .chase = "mark_ordered_chase", .chase16 = "mark_ordered_chase16"};
+    static const struct mark_names random = {
+        .live = "mark_random_live", .ms = "mark_random_ms", .rate = "mark_random_rate",
+        .core = "mark_random_core", .bytes = "mark_random_bytes",
+        .core_bytes = "mark_random_core_bytes", .stop = "mark_random_stop",
+        .chase = "mark_random_chase", .chase16 = "mark_random_chase16"};
     HEAP_INIT();
     harness_start(argc, argv);
     if (harness_wants("mark_ordered"))
