@@ -220,29 +220,33 @@ static COLD void assist(struct thread *thread)
     uint64_t done = mark_assist(min_size(thread->assist_debt, ASSIST_MOST));
 
     thread->assist_debt -= min_size(done, thread->assist_debt);
-    if (thread->assist_debt >= NAP_DEBT && thread->nesting == 1)
-        thread->wants_nap = true;
+    if (thread->assist_debt >= NAP_DEBT)
+        thread->nap_ns = (uint32_t)(min_size(thread->assist_debt, NAP_MOST) * NAP_NS / NAP_WORK);
 }
 
 void collect_assist(struct thread *thread)
 {
-    if (UNLIKELY(load_relaxed(&gc_phase) == GC_MARKING))
-        assist(thread);
-    else
+    if (LIKELY(load_relaxed(&gc_phase) != GC_MARKING)) {
         thread->assist_seen = thread->cache.allocated_bytes;
+        return;
+    }
+    assist(thread);
+    thread->nap_ns = (uint32_t)max_size(thread->nap_ns, load_relaxed(&cycle_pressure_ns));
+    if (thread->nesting != 1)
+        thread->nap_ns = 0;     /* in a handler that interrupted a slow path */
 }
 
-/* The debt is that of a marker that is busy with what only it can do, or gets no processor: the
- * thread makes way for as long as the work would take.  It is parked: stops do not wait for it. */
+/* The debt is that of a marker that is busy with what only it can do, or gets no processor; or the
+ * thread writes faster than it cleans.  The thread makes way for as long as the work would take.  It is parked: stops do not wait for it. */
 void collect_nap(struct thread *thread)
 {
     struct spilled_registers save;
-    uint64_t work = min_size(thread->assist_debt, NAP_MOST);
+    uint32_t ns = thread->nap_ns;
 
-    thread->wants_nap = false;
-    thread->assist_debt -= work;
+    thread->nap_ns = 0;
+    thread->assist_debt -= min_size((uint64_t)ns * NAP_WORK / NAP_NS, thread->assist_debt);
     thread_park(thread, &save);
-    collect_wait_cycle(work * NAP_NS / NAP_WORK);
+    collect_wait_cycle(ns);
     thread_unpark(thread);
 }
 

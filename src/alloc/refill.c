@@ -151,7 +151,7 @@ static void *allocate(struct request *request)
     else
         block = large_slow(thread, request->bytes, request->alignment,
                            span_class_kind(request->span_class), &request->zeroed);
-    bool wanted = thread->wants_cycle, nap = thread->wants_nap;
+    bool wanted = thread->wants_cycle, nap = thread->nap_ns != 0;
 
     runtime_leave(thread);
     if (UNLIKELY(wanted))

@@ -43,16 +43,18 @@
 
 enum {
     SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
-    ROUNDS = HOSTILE(6, 1),     /* of pre-cleaning */
+    ROUNDS = HOSTILE(8, 1),     /* of pre-cleaning */
     FEW_PAGES = HOSTILE(128, 1 << 20),            /* so few dirty pages are left to the stop */
     ATTEMPTS = HOSTILE(4, 8),   /* at stop 2; the last one does it all */
-    STOP_PAGES = HOSTILE(512, 1),           /* budget of the first attempt, doubled for each further one */
+    PRESSURE_LEAST_NS = 250000, PRESSURE_MOST_NS = 4000000,
+    STOP_PAGES = HOSTILE(1024, 1),           /* budget of the first attempt, doubled for each further one */
 };
 
 static const uint64_t STOP_BYTES = HOSTILE(512 * KIB, 256);
 static const uint64_t RETRY_NS = 10000000;
 
 uint32_t gc_phase;
+uint32_t cycle_pressure_ns;
 
 /* The owner is whoever runs cycles. */
 static struct {
@@ -308,8 +310,16 @@ static long preclean_round(struct cycle_report *report, uint32_t workers)
     return pages;
 }
 
-/* Rounds until little is left, or until they do not help: a program that writes faster than we
- * clean leaves as much each time. */
+/* A program that writes faster than we clean leaves as much after each round: it must be slowed. */
+static void press(struct cycle_report *report)
+{
+    report->pressure_ns = report->pressure_ns == 0
+                              ? PRESSURE_LEAST_NS
+                              : (uint32_t)min_size(report->pressure_ns * 2, PRESSURE_MOST_NS);
+    store_relaxed(&cycle_pressure_ns, report->pressure_ns);
+}
+
+/* Rounds until little is left. */
 static bool preclean(struct cycle_report *report, uint32_t workers)
 {
     long before = LONG_MAX;
@@ -319,8 +329,10 @@ static bool preclean(struct cycle_report *report, uint32_t workers)
 
         if (pages < 0)
             return false;
-        if (pages <= FEW_PAGES || pages > before - before / 5)
+        if (pages <= FEW_PAGES)
             break;
+        if (pages > before - before / 4)
+            press(report);
         before = pages;
     }
     return true;
@@ -391,6 +403,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
         enum outcome outcome = stop_2(hooks, report, attempt);
         if (outcome != TOO_MUCH)
             return outcome;
+        press(report);
     }
 }
 
@@ -442,6 +455,7 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
     bool complete = report->method == METHOD_STOPPED ? run_stopped(hooks, report)
                                                      : run_beside_program(hooks, report);
 
+    store_relaxed(&cycle_pressure_ns, 0);
     mark_release();
     report->mark_cpu_ns = mark_join(cycles.helpers);
     report->workers = all_workers();

@@ -35,6 +35,7 @@ struct cycle_report {
     uint64_t assist_bytes;      /* what those looked at */
     uint32_t workers;
     uint32_t stops;             /* 1, 2, or more: stop 2 found too much to do, and was tried again */
+    uint32_t pressure_ns;       /* the most that cycle_pressure_ns was */
     uint64_t precleaned_pages, stopped_pages;   /* dirty heap pages rescanned: running, in stop 2 */
     uint64_t heap_before;       /* all objects at the start */
     uint64_t heap_after_mark;   /* ... and at the end of marking */
@@ -50,6 +51,10 @@ struct cycle_report {
     /* Of the sweep, which is over later: the caller's. */
     uint64_t reclaim_bytes, malloc_reclaim_bytes, condemned_bytes;
 };
+
+/* While the program writes faster than pre-cleaning cleans: each refill should make way for so many
+ * ns, or stop 2 would be long.  Atomic, relaxed; 0 mostly. */
+extern uint32_t cycle_pressure_ns;
 
 /* What the caller does for a cycle. */
 struct cycle_hooks {

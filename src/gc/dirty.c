@@ -20,7 +20,7 @@
 enum {
     GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
     RANGES = HOSTILE(2048, 1),
-    PIECE_PAGES = HOSTILE(2048, 4),         /* 16 MiB a call: mmap and munmap of other threads wait for it */
+    PIECE_PAGES = HOSTILE(2048, 256),         /* 16 MiB a call: mmap and munmap of other threads wait for it */
     PIECE_PAUSE_NS = 50000,
 };
 
@@ -141,6 +141,7 @@ static long rescan_ranges(long count)
         if (options.mutate != 2)
             mark_rescan(dirty.ranges[i].low, dirty.ranges[i].high);
     }
+    mark_rescan_end();
     return pages;
 }
 
@@ -150,6 +151,7 @@ static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
     if (rearm && (!register_heap() || pagemap_arm(&dirty.pagemap, low, high) != 0))
         return -1;
     mark_rescan(low, high);
+    mark_rescan_end();
     return (long)((high - low) / VM_PAGE);
 }
 
@@ -176,7 +178,6 @@ static long rescan_run(const struct run *run, bool rearm, long max_pages)
 long dirty_rescan(bool rearm, long max_pages)
 {
     struct run run = { 0, 0 };
-    size_t passed = 0;
     long pages = 0;
 
     while (pages <= max_pages && next_run(run.high, &run)) {
@@ -185,8 +186,6 @@ long dirty_rescan(bool rearm, long max_pages)
         if (found < 0)
             return -1;
         pages += found;
-        if (rearm)
-            pause_between(&passed, run.high - run.low);
     }
     return pages;
 }

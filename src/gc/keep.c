@@ -54,7 +54,7 @@ static void keep_word(struct span *span, uint32_t word)
     if (slots == 0)
         return;
     fetch_or_relaxed(&span->kept[word], slots);
-    keeper.tracer->kept += count_bits(slots) * span->slot_bytes;
+    tracer_count(&keeper.tracer->kept, count_bits(slots) * span->slot_bytes);
     scan_slots(span, word, slots);
 }
 
@@ -106,12 +106,12 @@ void keep_rescan(const struct span *span, uint32_t word, uint64_t slots, uintptr
 
 uint64_t keep_bytes(void)
 {
-    return keeper.tracer != NULL ? keeper.tracer->kept : 0;
+    return keeper.tracer != NULL ? load_relaxed(&keeper.tracer->kept) : 0;
 }
 
 uint64_t keep_scanned(void)
 {
-    return keeper.tracer != NULL ? keeper.tracer->scanned : 0;
+    return keeper.tracer != NULL ? load_relaxed(&keeper.tracer->scanned) : 0;
 }
 
 void keep_limit_blocks(uint32_t blocks)

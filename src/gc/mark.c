@@ -47,7 +47,7 @@ static struct {
     uint64_t cached;
     uint64_t rescans;
     uint64_t shaded[KINDS];     /* atomic: bytes of slots that mark_shade marked */
-    struct worker *worker[MARK_WORKERS];        /* from meta_alloc; kept for ever */
+    struct worker *worker[MARK_WORKERS];        /* atomic; from meta_alloc, kept for ever */
     struct worker *assistant[ASSISTANTS];       /* atomic; the same */
 } mark = { .list.max_blocks = UINT32_MAX };
 
@@ -59,9 +59,10 @@ static bool worker_open(uint32_t index)
     struct worker *worker = mark.worker[index];
 
     if (worker == NULL)
-        worker = mark.worker[index] = meta_alloc(sizeof *worker);
+        worker = meta_alloc(sizeof *worker);
     if (worker == NULL)
         return false;
+    store_release(&mark.worker[index], worker);         /* others look at its counters */
     worker->tracer.list = &mark.list;
     return work_local_open(&mark.list, &worker->tracer.local);
 }
@@ -123,7 +124,7 @@ static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t 
     if (slots == 0)
         return;
     slots &= ~fetch_or_relaxed(mark_bits, slots);
-    worker->tracer.marked[KIND_MALLOC] += count_bits(slots) * span->slot_bytes;
+    tracer_count(&worker->tracer.marked[KIND_MALLOC], count_bits(slots) * span->slot_bytes);
     scan_slots(worker, span, word, slots);
 }
 
@@ -313,8 +314,8 @@ static void add_totals(struct mark_totals *sum, const struct worker *worker)
     if (worker == NULL)
         return;
     for (unsigned kind = 0; kind < KINDS; kind++)
-        sum->marked[kind] += worker->tracer.marked[kind];
-    sum->scanned += worker->tracer.scanned;
+        sum->marked[kind] += load_relaxed(&worker->tracer.marked[kind]);
+    sum->scanned += load_relaxed(&worker->tracer.scanned);
 }
 
 struct mark_totals mark_totals(void)
@@ -327,7 +328,7 @@ struct mark_totals mark_totals(void)
     for (unsigned kind = 0; kind < KINDS; kind++)
         sum.marked[kind] = load_relaxed(&mark.shaded[kind]);
     for (uint32_t i = 0; i < min_size(load_acquire(&mark.workers), MARK_WORKERS); i++)
-        add_totals(&sum, mark.worker[i]);
+        add_totals(&sum, load_acquire(&mark.worker[i]));
     uint64_t own = sum.scanned;
 
     for (uint32_t i = 0; i < ASSISTANTS; i++)
@@ -460,7 +461,7 @@ static void rescan_span(struct span *span, uintptr_t low, uintptr_t high)
         uint64_t kept = load_relaxed(&span->kept[word]) & among;
 
         for (uint64_t slots = marked_objects(span, word, among); slots != 0; slots &= slots - 1)
-            trace_object_part(tracer, span, word * 64 + lowest_bit(slots), low, high);
+            trace_again(tracer, span, word * 64 + lowest_bit(slots), low, high);
         if (UNLIKELY(kept != 0))
             keep_rescan(span, word, kept & ~load_relaxed(&span->bits[word].mark), low, high);
     }
@@ -472,12 +473,16 @@ void mark_rescan(uintptr_t low, uintptr_t high)
         uintptr_t end = min_size(align_down(low, PAGE_BYTES) + PAGE_BYTES, high);
         struct span *span = heap_contains(low) ? span_of(low) : NULL;
 
-        if (span != NULL && span_in_use(span) && span_kind(span) != KIND_NOSCAN) {
+        if (span != NULL && span_in_use(span) && span_kind(span) != KIND_NOSCAN)
             rescan_span(span, low, end);
-            trace_own(&leader()->tracer);
-        }
         low = end;
     }
+}
+
+void mark_rescan_end(void)
+{
+    trace_again_end(&leader()->tracer);
+    trace_own(&leader()->tracer);
 }
 
 void mark_keep(void)

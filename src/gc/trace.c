@@ -76,7 +76,7 @@ static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
     uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
 
-    tracer->scanned += end - low;
+    tracer_count(&tracer->scanned, end - low);
     uintptr_t reached =
         bytes >= TRACE_ASK_BYTES && !trace_absent_pages
             ? (uintptr_t)scan_present_words(tracer, low, end)
@@ -94,7 +94,7 @@ static COLD bool keep_slot(struct tracer *tracer, struct span *span, uint32_t sl
     if ((load_relaxed(kept) & bit) != 0 || span_is_marked(span, slot) ||
         (fetch_or_relaxed(kept, bit) & bit) != 0)
         return false;
-    tracer->kept += span->slot_bytes;
+    tracer_count(&tracer->kept, span->slot_bytes);
     return true;
 }
 
@@ -103,7 +103,7 @@ static bool mark_slot(struct tracer *tracer, struct span *span, uint32_t slot)
     if (!tracer->alone) {
         if (!span_mark(span, slot))
             return false;
-        tracer->marked[span_kind(span)] += span->slot_bytes;
+        tracer_count(&tracer->marked[span_kind(span)], span->slot_bytes);
         return true;
     }
     uint64_t bit = 1ull << (slot & 63);
@@ -113,7 +113,7 @@ static bool mark_slot(struct tracer *tracer, struct span *span, uint32_t slot)
     store_relaxed(mark, before | bit);
     if ((before & bit) != 0)
         return false;
-    tracer->marked[span_kind(span)] += span->slot_bytes;
+    tracer_count(&tracer->marked[span_kind(span)], span->slot_bytes);
     return true;
 }
 
@@ -182,6 +182,71 @@ void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t 
         scan_range(tracer, low, high - low);
 }
 
+/* Makes room in the queue. */
+static void push_next(struct tracer *tracer)
+{
+    struct span *span;
+    uint32_t slot;
+
+    if (next_object(tracer, &span, &slot))
+        push_object(tracer, span, slot);
+}
+
+/* In passes, so that the cache misses of many words overlap: what a word needs next is fetched in
+ * the pass before. */
+void trace_again_end(struct tracer *tracer)
+{
+    uint32_t slots[AGAIN_WORDS], count = 0;
+
+    for (uint32_t i = 0; i < tracer->again; i++) {
+        struct span *span = span_of(tracer->agains[i].address);
+
+        if (span == NULL)
+            continue;
+        PREFETCH(span);
+        tracer->agains[count++] = (struct candidate){ tracer->agains[i].address, span };
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct candidate *candidate = &tracer->agains[i];
+
+        slots[i] = span_slot_of(candidate->span, candidate->address - candidate->span->base);
+        PREFETCH(&candidate->span->bits[min_size(slots[i] >> 6, candidate->span->words - 1u)]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct candidate *candidate = &tracer->agains[i];
+
+        if (slots[i] >= candidate->span->slots || span_is_marked(candidate->span, slots[i]))
+            continue;
+        if (queue_length(tracer) == QUEUE_WORDS)
+            push_next(tracer);
+        queue_put(tracer, candidate->address, candidate->span);
+    }
+    tracer->again = 0;
+}
+
+void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                 uintptr_t high)
+{
+    size_t heap = load_relaxed(&arena.bytes);
+    uintptr_t object;
+    size_t bytes;
+
+    if (!object_range(span, slot, &object, &bytes))
+        return;
+    low = max_size(low, object);
+    high = min_size(high, object + bytes);
+    for (; low < high; low += sizeof(uintptr_t)) {
+        size_t offset = heap_offset(word_address(load_relaxed((const uintptr_t *)low)));
+
+        if (offset >= heap)
+            continue;
+        PREFETCH(&arena.pagemap[offset >> PAGE_SHIFT]);
+        tracer->agains[tracer->again++].address = arena.base + offset;
+        if (tracer->again == AGAIN_WORDS)
+            trace_again_end(tracer);
+    }
+}
+
 /* Somebody waits: objects go to the stack, where they can be given away. */
 static COLD void feed_others(struct tracer *tracer, const struct span *span, uint32_t slot)
 {
@@ -201,16 +266,6 @@ static void trace_next(struct tracer *tracer)
         feed_others(tracer, span, slot);
     else
         trace_object(tracer, span, slot);
-}
-
-/* Makes room in the queue. */
-static void push_next(struct tracer *tracer)
-{
-    struct span *span;
-    uint32_t slot;
-
-    if (next_object(tracer, &span, &slot))
-        push_object(tracer, span, slot);
 }
 
 /* Roots may be a copy in a buffer, so no part of the range is left for later:

@@ -23,6 +23,8 @@ enum {
      * 64/16 42, 64/32 45.  In address order 15 to 18 ns whatever they are. */
     QUEUE_WORDS = HOSTILE(64, 4), /* a power of 2 */
     QUEUE_LEAST = HOSTILE(16, 1), /* so many words follow before one is looked at, if there are any */
+    /* Words looked at together by trace_again. */
+    AGAIN_WORDS = HOSTILE(128, 3),
     /* Large ranges are scanned in pieces, so that they can be shared. */
     TRACE_PIECE_BYTES = HOSTILE(128 << 10, 64),
     /* From here on the kernel is asked which pages of a range are in memory (1 us): reading an
@@ -41,15 +43,24 @@ struct tracer {
     uint32_t head, tail;        /* of the queue; tail - head words are in it */
     bool alone;                 /* nobody else marks, mutators included: bits need no atomic or */
     bool keeping;               /* sets kept bits, of what is not marked; see mark.c */
+    /* Atomic, relaxed: others read them meanwhile. */
     uint64_t scanned;           /* bytes looked at */
     uint64_t marked[KINDS];     /* bytes of slots this worker marked */
     uint64_t kept;              /* ... and kept */
     struct candidate queue[QUEUE_WORDS];
+    uint32_t again;             /* entries in use */
+    struct candidate agains[AGAIN_WORDS];
 };
 
 /* Every page of a large object must be read: those not in memory may be swapped out.
  * Set for each cycle, before tracing. */
 extern bool trace_absent_pages;
+
+/* Adds to one of these. */
+INLINE void tracer_count(uint64_t *counter, uint64_t bytes)
+{
+    store_relaxed(counter, *counter + bytes);
+}
 
 /* Scans a marked object. */
 void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot);
@@ -63,6 +74,12 @@ void trace_push_object(struct worklist *list, struct work_local *local, const st
 /* Scans what of a marked object lies in [low, high). */
 void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
                        uintptr_t high);
+/* Looks again at words of a marked object in [low, high), which were scanned before.  Most name
+ * marked objects, and that is found out without a look at those: several times as fast as a
+ * scan.  What is in the batch is dealt with by trace_again_end. */
+void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                 uintptr_t high);
+void trace_again_end(struct tracer *tracer);
 /* Works off what this worker has on its own stack. */
 void trace_own(struct tracer *tracer);
 /* Works until there is nothing left for anybody; the worker was busy, and is idle afterwards. */

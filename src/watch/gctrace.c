@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/fmt.h"
+#include "base/options.h"
 #include "watch/stats.h"
 
 static const uint64_t NS_PER_US = 1000;
@@ -84,10 +85,25 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
     return used;
 }
 
+/* The second line of gctrace=2. */
+static size_t format_details(char *out, size_t bytes, const struct cycle_report *report)
+{
+    return fmt_format(out, bytes,
+                      "gc %lu: %u stops, longest %s ms; %lu KB scanned, of them %lu by assists; "
+                      "dirty pages: %lu precleaned, %lu in stop 2, writers slowed by %s ms; %lu KB kept, %lu "
+                      "rescans\n",
+                      report->number, report->stops, ms(report->longest_pause_ns).text,
+                      report->scanned_bytes >> 10, report->assist_bytes >> 10,
+                      report->precleaned_pages, report->stopped_pages, ms(report->pressure_ns).text,
+                      report->kept_bytes >> 10, report->rescans);
+}
+
 void gctrace_print(const struct cycle_report *report)
 {
     struct gctrace_context context = stats_trace_context(report);
     char line[512];
 
     error_write(line, gctrace_format(line, sizeof line, report, &context));
+    if (options.gctrace == 2 && report->abandoned == NULL)
+        error_write(line, format_details(line, sizeof line, report));
 }

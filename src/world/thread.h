@@ -63,7 +63,7 @@ struct thread {
     int64_t gc_accounted;       /* of cache.gc_bytes */
     uint64_t allocation_seen;   /* of cache.allocated_bytes */
     bool wants_cycle;           /* the goal was reached while in the runtime */
-    bool wants_nap;             /* marking is behind, and the thread cannot help */
+    uint32_t nap_ns;            /* marking is behind, and the thread cannot help: it should wait */
     /* What the write barrier recorded; see gc/barrier.c. */
     uint32_t barrier_fill;      /* owner; reset in stops */
     uint32_t barrier_flushes;   /* owner */
