@@ -36,6 +36,7 @@
 #include "gc/dirty.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
+#include "gc/snapshot.h"
 #include "gc/verify.h"
 #include "os/host.h"
 #include "world/roots.h"
@@ -135,7 +136,7 @@ static enum cycle_method choose_method(bool own_task)
         return METHOD_STOPPED;
     if (can_userfault() && dirty_arm())
         return METHOD_USERFAULT;
-    return METHOD_STOPPED;
+    return snapshot_prepare() ? METHOD_SNAPSHOT : METHOD_STOPPED;
 }
 
 /* --- stops -------------------------------------------------------------------------- */
@@ -204,7 +205,9 @@ static void begin_marking_stopped(bool beside_program)
 
 static void end_marking_stopped(struct cycle_report *report, const struct cycle_hooks *hooks)
 {
-    if (options.gccheckmark)
+    if (options.gccheckmark && report->method == METHOD_SNAPSHOT)
+        checkmark_compare_stopped();
+    else if (options.gccheckmark)
         checkmark_stopped();
     if (options.verify)
         verify_stopped(true);
@@ -249,13 +252,10 @@ static bool mark_everything_stopped(struct cycle_report *report)
     return true;
 }
 
-static bool run_stopped(const struct cycle_hooks *hooks, struct cycle_report *report)
+/* The rest of a cycle, in the stop in which marking has begun. */
+static bool finish_stopped(const struct cycle_hooks *hooks, struct cycle_report *report,
+                           const struct stop_clock *clock)
 {
-    struct stop_clock clock;
-
-    if (!stop(&clock, &report->abandoned))
-        return false;
-    begin_marking_stopped(false);
     bool complete = mark_everything_stopped(report);
 
     if (complete) {
@@ -264,11 +264,21 @@ static bool run_stopped(const struct cycle_hooks *hooks, struct cycle_report *re
         set_marking(false, false);
         cycles.marks_stale = true;
     }
-    uint64_t pause_ns = start(report, &clock);
+    uint64_t pause_ns = start(report, clock);
 
-    report->setup_ns = clock.stopped_ns - clock.signal_ns;
+    report->setup_ns = clock->stopped_ns - clock->signal_ns;
     report->termination_ns = pause_ns - report->setup_ns;
     return complete;
+}
+
+static bool run_stopped(const struct cycle_hooks *hooks, struct cycle_report *report)
+{
+    struct stop_clock clock;
+
+    if (!stop(&clock, &report->abandoned))
+        return false;
+    begin_marking_stopped(false);
+    return finish_stopped(hooks, report, &clock);
 }
 
 /* --- marking beside the program ------------------------------------------------------------ */
@@ -417,12 +427,51 @@ static bool run_beside_program(const struct cycle_hooks *hooks, struct cycle_rep
     return false;
 }
 
+/* --- marking in a copy of the process -------------------------------------------------------- */
+
+/* Stop 2, with nothing to scan: see snapshot.h. */
+static bool end_snapshot(const struct cycle_hooks *hooks, struct cycle_report *report)
+{
+    struct stop_clock clock;
+
+    if (!stop(&clock, &report->abandoned))
+        return false;
+    report->concurrent_ns = clock.signal_ns - report->start_ns - report->setup_ns;
+    end_marking_stopped(report, hooks);
+    report->termination_ns = start(report, &clock);
+    return true;
+}
+
+/* Without a copy everything is marked in the stop that was to make it. */
+static bool run_snapshot(const struct cycle_hooks *hooks, struct cycle_report *report)
+{
+    struct stop_clock clock;
+
+    if (!stop(&clock, &report->abandoned)) {
+        snapshot_cancel();
+        return false;
+    }
+    begin_marking_stopped(false);
+    if (options.gccheckmark)
+        checkmark_record_stopped();
+    if (!snapshot_start_stopped(mark_everything_stopped, report)) {
+        report->method = METHOD_STOPPED;
+        return finish_stopped(hooks, report, &clock);
+    }
+    report->setup_ns = start(report, &clock);
+    if (snapshot_finish(&report->abandoned) && end_snapshot(hooks, report))
+        return true;
+    forget_marking(hooks);
+    return false;
+}
+
 /* --- the whole ------------------------------------------------------------------------------- */
 
 static void report_heap(struct cycle_report *report)
 {
-    struct roots_stats roots = roots_stats_last();
-    struct mark_totals totals = mark_totals();
+    bool copied = report->method == METHOD_SNAPSHOT;
+    struct roots_stats roots = copied ? snapshot_totals_last()->roots : roots_stats_last();
+    struct mark_totals totals = copied ? snapshot_totals_last()->mark : mark_totals();
     uint64_t fresh = report->heap_after_mark > report->heap_before
                          ? report->heap_after_mark - report->heap_before
                          : 0;
@@ -439,6 +488,15 @@ static void report_heap(struct cycle_report *report)
     report->root_bytes = roots.data_bytes;
 }
 
+static bool run(const struct cycle_hooks *hooks, struct cycle_report *report)
+{
+    switch (report->method) {
+    case METHOD_USERFAULT: return run_beside_program(hooks, report);
+    case METHOD_SNAPSHOT: return run_snapshot(hooks, report);
+    default: return run_stopped(hooks, report);
+    }
+}
+
 bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
                struct cycle_report *report)
 {
@@ -451,13 +509,15 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
     unsigned wanted = helpers_wanted();
 
     report->method = choose_method(own_task);
-    cycles.helpers = wanted != 0 ? hooks->help(wanted) : 0;
-    bool complete = report->method == METHOD_STOPPED ? run_stopped(hooks, report)
-                                                     : run_beside_program(hooks, report);
+    /* A copy has one task. */
+    cycles.helpers = wanted != 0 && report->method != METHOD_SNAPSHOT ? hooks->help(wanted) : 0;
+    bool complete = run(hooks, report);
 
     store_relaxed(&cycle_pressure_ns, 0);
     mark_release();
     report->mark_cpu_ns = mark_join(cycles.helpers);
+    if (report->method == METHOD_SNAPSHOT)
+        report->mark_cpu_ns += snapshot_totals_last()->cpu_ns;
     report->workers = all_workers();
     report_heap(report);
     if (!complete)
@@ -491,6 +551,7 @@ void cycle_fork_child(void)
         cycles.marks_stale = true;
     }
     dirty_fork_child();
+    snapshot_fork_child();
     mark_fork_child();
     sweep_fork_child();
 }

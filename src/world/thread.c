@@ -76,6 +76,11 @@ struct thread *thread_by_tid(int tid)
     return NULL;
 }
 
+bool threads_forked(void)
+{
+    return threads.process != 0;
+}
+
 bool threads_ever(void)
 {
     return load_relaxed(&threads.ever) != 0;

@@ -147,6 +147,8 @@ INLINE void signals_restore(uint64_t mask)
     sys_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&mask, 0, sizeof(mask));
 }
 
+/* This process is the child of a fork, or that of one. */
+bool threads_forked(void);
 /* The program has, or once had, more than one thread. */
 bool threads_ever(void);
 /* Number of attached threads. */
