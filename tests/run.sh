@@ -47,16 +47,18 @@ suite() {
 
 # What a unit test is linked with: its own floor and those below, less what it pretends.
 unit_sources() {
-    local base="src/base/*.c" os="src/os/*.c" gc="src/gc/*.c" world="src/world/*.c" heap
+    local base="src/base/*.c" os="src/os/*.c" gc="src/gc/*.c" world="src/world/*.c" heap untracked
     heap=$(ls src/heap/*.c | grep -v mksizeclasses)
+    untracked=$(ls src/gc/*.c | grep -v dirty)
     case $1 in
-    test_proc | test_options) echo $base $os ;;
+    test_proc | test_options | test_host) echo $base $os ;;
     test_roots*) echo $base $os src/heap/arena.c src/world/roots*.c ;;
     test_heap | test_pages) echo $base $os $heap ;;
     test_thread | test_stop*) echo $base $os $heap $world ;;
     test_worklist) echo $base $os $heap src/gc/worklist.c ;;
-    test_mark* | test_sweep*) echo $base $os $heap $gc ;;
-    model_pacer) echo src/gc/pacer.c ;;
+    test_mark* | test_sweep* | test_checkmark | *_userfault) echo $base $os $heap $gc ;;
+    test_beside*) echo $base $os $heap $untracked ;;
+    model_*) echo src/gc/pacer.c src/gc/limiter.c ;;
     *) echo "unknown unit test $1" >&2; return 1 ;;
     esac
 }
@@ -82,10 +84,13 @@ unit_tests() {
 }
 
 # The floors up to gc, with the world pretended: the stop itself (signals, raw clones, scanning
-# other threads' stacks) is what sanitizers cannot run.
+# other threads' stacks) is what sanitizers cannot run.  Nor do the programs that fork (test_checkmark)
+# under tsan: the child of a process with threads may do nothing there.
 sanitized() {
     unit_tests "$1" tests/unit/test_worklist.c tests/unit/test_mark.c tests/unit/test_sweep.c \
-        tests/unit/test_heap.c tests/model/model_pacer.c
+        tests/unit/test_heap.c tests/unit/test_beside.c tests/unit/test_beside_threads.c \
+        tests/model/model_*.c
+    [ "$1" = tsan ] || unit_tests "$1" tests/unit/test_checkmark.c
 }
 
 unit() {

@@ -237,7 +237,8 @@ void collect_assist(struct thread *thread)
 }
 
 /* The debt is that of a marker that is busy with what only it can do, or gets no processor; or the
- * thread writes faster than it cleans.  The thread makes way for as long as the work would take.  It is parked: stops do not wait for it. */
+ * thread writes faster than it cleans.  The thread makes way for as long as the work would take.
+ * It is parked: stops do not wait for it. */
 void collect_nap(struct thread *thread)
 {
     struct spilled_registers save;

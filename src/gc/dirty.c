@@ -20,7 +20,7 @@
 enum {
     GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
     RANGES = HOSTILE(2048, 1),
-    PIECE_PAGES = HOSTILE(2048, 256),         /* 16 MiB a call: mmap and munmap of other threads wait for it */
+    PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
     PIECE_PAUSE_NS = 50000,
 };
 

@@ -114,7 +114,7 @@ static void sweep_word(struct span *span, uint32_t word, bool collected, struct 
         take_back(span, word, verdict.dead);
     found->dead += count_bits(verdict.dead);
     found->condemned += count_bits(verdict.condemned & ~condemned);
-    bits->condemned = verdict.condemned;
+    store_relaxed(&bits->condemned, verdict.condemned);
     store_relaxed(&bits->alloc, verdict.alloc);
     store_relaxed(&bits->mark, 0);
     store_relaxed(&span->kept[word], 0);

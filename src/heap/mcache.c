@@ -318,7 +318,7 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
         if (load_relaxed(&bits->freed) != 0) {
             uint64_t freed = exchange_acquire(&bits->freed, 0);
             store_relaxed(&bits->alloc, bits->alloc & ~freed);
-            bits->condemned &= ~freed;
+            store_relaxed(&bits->condemned, bits->condemned & ~freed);
         }
         uint64_t valid = span->slots - w * 64 >= 64 ? ~0ull : (1ull << (span->slots - w * 64)) - 1;
         uint64_t taken = ~(bits->alloc | bits->condemned) & valid;

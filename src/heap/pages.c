@@ -337,7 +337,7 @@ struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes,
     if (span != NULL) {
         span->requested = bytes;
         span->live = 1;
-        span->bits[0].alloc = 1;
+        store_release(&span->bits[0].alloc, 1);
         span->slot_state[0] = SLOT_OUT;
         pages_stats.large_spans++;
         pages_stats.large_bytes += (size_t)pages << PAGE_SHIFT;

@@ -57,9 +57,9 @@ enum slot_state {
 
 /* The bits of 64 slots, side by side: one look touches one cache line. */
 struct slot_bits {
-    uint64_t alloc;             /* 1: handed out, or cached in a magazine */
+    uint64_t alloc;             /* atomic, owner writes: 1: handed out, or cached in a magazine */
     uint64_t freed;             /* atomic: 1: freed, not yet merged into alloc */
-    uint64_t condemned;         /* 1: malloc block, allocated, unreachable in the last cycle */
+    uint64_t condemned;         /* atomic, owner writes: 1: malloc block, unreachable in the last cycle */
     uint64_t mark;              /* atomic: 1: reached in this cycle */
 };
 

@@ -88,7 +88,8 @@ static void read_history(struct totals *totals, uint64_t *pause_ns, uint64_t *pa
 /* Go charges the stops to every CPU; the marking is charged as it was measured. */
 static uint64_t cycle_cpu_ns(const struct cycle_report *report)
 {
-    return (report->setup_ns + report->termination_ns) * record.cpus + report->mark_cpu_ns;
+    return report->pause_ns * record.cpus +
+           (report->method == METHOD_STOPPED ? 0 : report->mark_cpu_ns);
 }
 
 static double cpu_fraction(uint64_t gc_cpu_ns, uint64_t now_ns)

@@ -93,7 +93,7 @@ number='[0-9]+' ms='[0-9]+(\.[0-9]+)?'
 line="gc $number @$number\.[0-9]{3}s $number%: $ms\+$ms\+$ms ms clock,"
 line="$line $ms\+$ms/$ms/$ms\+$ms ms cpu,"
 line="$line $number->$number->$number MB, $number MB goal, $number MB stacks, $number MB globals,"
-line="$line $number P( \(forced\))?"
+line="$line $number P( \(forced\))? \[(userfaultfd|snapshot|stopped)\]"
 trace_line() {
     GCALLOC_DEBUG=gctrace=1 "$OUT/archive" 2>"$OUT/trace" >/dev/null
     cat "$OUT/trace"

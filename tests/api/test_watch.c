@@ -48,9 +48,10 @@ static struct cycle_report example_report(void)
     return (struct cycle_report){
         .number = 12,
         .start_ns = 5104000000,
-        .stop_ns = 30000,
-        .mark_ns = 14000000,
-        .restart_ns = 50000,
+        .method = METHOD_USERFAULT,
+        .setup_ns = 30000,
+        .concurrent_ns = 14000000,
+        .termination_ns = 50000,
         .mark_cpu_ns = 28000000,
         .heap_before = (64ull << 20) + 1,
         .heap_after_mark = 71ull << 20,
@@ -78,12 +79,15 @@ static void test_line(void **state)
     (void)state;
     assert_line(&report,
                 "gc 12 @3.104s 2%: 0.030+14+0.050 ms clock, 0.060+0/28/0+0.10 ms cpu, "
-                "64->71->40 MB, 80 MB goal, 1 MB stacks, 2 MB globals, 2 P\n");
+                "64->71->40 MB, 80 MB goal, 1 MB stacks, 2 MB globals, 2 P "
+                "[userfaultfd]\n");
     report.forced = true;
     report.goal = UINT64_MAX;
+    report.method = METHOD_STOPPED;
     assert_line(&report,
                 "gc 12 @3.104s 2%: 0.030+14+0.050 ms clock, 0.060+0/28/0+0.10 ms cpu, "
-                "64->71->40 MB, 17592186044415 MB goal, 1 MB stacks, 2 MB globals, 2 P (forced)\n");
+                "64->71->40 MB, 17592186044415 MB goal, 1 MB stacks, 2 MB globals, 2 P "
+                "(forced) [stopped]\n");
     report.abandoned = "thread 17 could not be stopped";
     assert_line(&report, "gc: cycle abandoned: thread 17 could not be stopped\n");
 }

@@ -3,6 +3,10 @@
  * PURPOSE  Stands in for src/world: stopping always works (or fails on command), and the
  *          roots are the arrays below.  Link with src/base, src/os, src/heap
  *          and src/gc; not with src/world or src/alloc.
+ *
+ *          A cycle marks in one stop, unless fake_own_task is set: then it runs beside the
+ *          "program", which is the function fake_running, or real threads that look at
+ *          fake_poll() between any two steps.
  */
 #ifndef TESTS_UNIT_FAKE_WORLD_H
 #define TESTS_UNIT_FAKE_WORLD_H
@@ -18,11 +22,13 @@
 #include "alloc/fast.h"
 #include "base/options.h"
 #include "base/sys.h"
+#include "gc/barrier.h"
 #include "gc/cycle.h"
 #include "gc/mark.h"
 #include "gc/object.h"
 #include "heap/pages.h"
 #include "world/roots.h"
+#include "world/roots_snapshot.h"
 #include "world/stop.h"
 
 enum { FAKE_THREADS = 4, FAKE_ROOTS = 1 << 16, FAKE_STACK = 64 };
@@ -31,20 +37,131 @@ static struct thread fake_threads[FAKE_THREADS];
 static uintptr_t fake_roots[FAKE_ROOTS];        /* ROOT_DATA */
 static uintptr_t fake_stack[FAKE_STACK];        /* ROOT_STACK */
 static bool fake_stop_fails, fake_roots_fail;
+static int fake_failing_stop;                   /* 2: the second stop from now on fails */
+static bool fake_own_task;                      /* cycles mark beside the program, if they can */
+/* What the program does while a cycle marks: before the data roots are read, and before each
+ * round of pre-cleaning.  NULL: nothing. */
+static void (*fake_running)(void), (*fake_cleaning)(void);
+
+TLS_INITIAL_EXEC struct thread *thread_self = &thread_none;
+struct thread thread_none;
 
 struct thread *thread_list(void)
 {
     return &fake_threads[0];
 }
 
+struct thread *runtime_enter(void)
+{
+    return thread_self;
+}
+
+void runtime_leave(struct thread *thread)
+{
+    (void)thread;
+}
+
+bool runtime_enter_task(void)
+{
+    return true;
+}
+
+void runtime_leave_task(void)
+{
+}
+
+bool threads_forked(void)
+{
+    return false;
+}
+
+/* --- stopping threads that ask ---------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t stopping;          /* atomic; written under lock */
+    int running;                /* threads between fake_join and fake_quit, not parked */
+} fake_world = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static inline void fake_wait_for_start(void)
+{
+    while (load_relaxed(&fake_world.stopping))
+        pthread_cond_wait(&fake_world.changed, &fake_world.lock);
+}
+
+/* The calling thread is `thread`, and stops when the world does. */
+static inline void fake_join(struct thread *thread)
+{
+    pthread_mutex_lock(&fake_world.lock);
+    fake_wait_for_start();
+    fake_world.running++;
+    pthread_mutex_unlock(&fake_world.lock);
+    thread_self = thread;
+}
+
+static inline void fake_quit(void)
+{
+    pthread_mutex_lock(&fake_world.lock);
+    fake_world.running--;
+    pthread_cond_broadcast(&fake_world.changed);
+    pthread_mutex_unlock(&fake_world.lock);
+    thread_self = &thread_none;
+}
+
+/* Between two steps. */
+static inline void fake_poll(void)
+{
+    if (!load_relaxed(&fake_world.stopping))
+        return;
+    struct thread *thread = thread_self;
+
+    fake_quit();
+    fake_join(thread);
+}
+
 bool world_stop(const char **why)
 {
     *why = "told to fail";
-    return !fake_stop_fails;
+    if (fake_stop_fails || (fake_failing_stop > 0 && --fake_failing_stop == 0))
+        return false;
+    pthread_mutex_lock(&fake_world.lock);
+    store_relaxed(&fake_world.stopping, 1);
+    while (fake_world.running != 0)
+        pthread_cond_wait(&fake_world.changed, &fake_world.lock);
+    pthread_mutex_unlock(&fake_world.lock);
+    return true;
 }
 
 void world_start(void)
 {
+    pthread_mutex_lock(&fake_world.lock);
+    store_relaxed(&fake_world.stopping, 0);
+    pthread_cond_broadcast(&fake_world.changed);
+    pthread_mutex_unlock(&fake_world.lock);
+}
+
+/* --- roots ------------------------------------------------------------------ */
+
+/* All memory is copied with the process. */
+bool roots_visit_uncopied(root_visitor visit, void *context, const char **why)
+{
+    (void)visit;
+    (void)context;
+    (void)why;
+    return true;
+}
+
+bool roots_check_copied(struct uncopied *found)
+{
+    (void)found;
+    return true;
+}
+
+bool roots_note_uncopied(const struct uncopied *found)
+{
+    (void)found;
+    return true;
 }
 
 bool roots_gather(void)
@@ -53,18 +170,48 @@ bool roots_gather(void)
 }
 
 /* Data roots go through a buffer that is overwritten after each call, as copies do. */
-bool roots_visit(root_visitor visit, void *context, const char **why)
+static void fake_visit_data(root_visitor visit, void *context)
 {
     static uintptr_t bounce[4096];
 
-    visit(context, ROOT_STACK, fake_stack, fake_stack + FAKE_STACK);
     for (size_t i = 0; i < FAKE_ROOTS; i += 4096) {
-        memcpy(bounce, fake_roots + i, sizeof bounce);
+        for (size_t w = 0; w < 4096; w++)
+            bounce[w] = load_relaxed(&fake_roots[i + w]);
         visit(context, ROOT_DATA, bounce, bounce + 4096);
         memset(bounce, 0, sizeof bounce);
     }
+}
+
+/* None of the roots are tracked. */
+bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why)
+{
+    (void)tracked;
+    visit(context, ROOT_STACK, fake_stack, fake_stack + FAKE_STACK);
+    fake_visit_data(visit, context);
     *why = "told to fail";
     return !fake_roots_fail;
+}
+
+void roots_visit_stacks(root_visitor visit, void *context)
+{
+    visit(context, ROOT_STACK, fake_stack, fake_stack + FAKE_STACK);
+}
+
+void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context)
+{
+    (void)userfault;
+    if (fake_running != NULL)
+        fake_running();
+    fake_visit_data(visit, context);
+}
+
+size_t roots_visit_written(root_visitor visit, void *context)
+{
+    (void)visit;
+    (void)context;
+    if (fake_cleaning != NULL)
+        fake_cleaning();
+    return 0;
 }
 
 struct roots_stats roots_stats_last(void)
@@ -85,6 +232,7 @@ static inline void fake_init(void)
         mcache_init(&fake_threads[i].cache);
     }
     mcache_set_sweeper(sweep_span);
+    options.workers = 16;       /* four beside the program */
 }
 
 static inline void fake_clear_roots(void)
@@ -99,7 +247,11 @@ static inline void *fake_alloc_large(enum kind kind, size_t bytes)
     struct span *span = pages_alloc_large(kind, bytes, 1, sweep_generation, &zeroed);
 
     assert_non_null(span);
-    memset((void *)span->base, 0, span->slot_bytes);
+    if (load_relaxed(&span_allocate_black))
+        span_mark(span, 0);
+    /* The marker may be looking, as it may at any memory that is handed out. */
+    for (size_t w = 0; w < span->slot_bytes / 8 && !zeroed; w++)
+        store_relaxed(&((uintptr_t *)span->base)[w], 0);
     return (void *)span->base;
 }
 
@@ -118,7 +270,8 @@ static inline void *fake_alloc_on(struct thread *thread, enum kind kind, size_t 
     if (slot == NULL)
         slot = fast_pop(cache, class);
     assert_non_null(slot);
-    memset(slot, 0, size_classes[span_class_size_class(class)].slot_bytes);
+    for (size_t w = 0; w < size_classes[span_class_size_class(class)].slot_bytes / 8; w++)
+        store_relaxed(&((uintptr_t *)slot)[w], 0);
     return slot;
 }
 
@@ -158,12 +311,67 @@ static inline bool is_marked(const void *address)
     return object.span != NULL && span_is_marked(object.span, object.slot);
 }
 
+static inline bool is_kept(const void *address)
+{
+    struct object object = object_at((uintptr_t)address);
+
+    return object.span != NULL &&
+           (load_relaxed(&object.span->kept[object.slot >> 6]) >> (object.slot & 63) & 1) != 0;
+}
+
 static inline bool is_condemned(const void *address)
 {
     struct object object = object_at((uintptr_t)address);
 
     return object.span != NULL &&
            (object.span->bits[object.slot >> 6].condemned >> (object.slot & 63) & 1) != 0;
+}
+
+/* Bytes of the objects that the program has, of one kind or (KINDS) of all; nobody else runs. */
+static inline uint64_t fake_bytes(unsigned kind)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t id = 0; id < span_table_size(); id++) {
+        struct span *span = span_by_id(id);
+        if (!span_in_use(span) || (kind != KINDS && span_kind(span) != kind))
+            continue;
+        for (uint32_t slot = 0; slot < span->slots; slot++)
+            if (span->slot_state[slot] != SLOT_IN &&
+                (span_objects(span, slot >> 6) >> (slot & 63) & 1) != 0)
+                bytes += span->slot_bytes;
+    }
+    return bytes;
+}
+
+static inline uint64_t fake_live_bytes(void)
+{
+    return fake_bytes(KINDS);
+}
+
+static inline uint64_t fake_gc_live_bytes(void)
+{
+    return fake_bytes(KIND_GC) + fake_bytes(KIND_NOSCAN);
+}
+
+/* Bytes that the sweep is going to free, by the rule of sweep.h; nobody else runs. */
+static inline uint64_t fake_dead_bytes(void)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t id = 0; id < span_table_size(); id++) {
+        struct span *span = span_by_id(id);
+        if (!span_in_use(span) || span->sweepgen == sweep_generation)
+            continue;
+        for (uint32_t w = 0; w * 64 < span->slots; w++) {
+            const struct slot_bits *bits = &span->bits[w];
+            uint64_t dead = span_objects(span, w) & ~bits->mark & ~span->kept[w];
+            if (options.mode == MODE_COLLECT && span_kind(span) == KIND_MALLOC)
+                dead &= bits->condemned;
+            bytes += count_bits(dead) * span->slot_bytes;
+        }
+    }
+    return bytes;
 }
 
 static inline void *fake_task(void *unused)
@@ -192,13 +400,38 @@ static inline void sweep_all(void)
     assert_true(sweep_is_done());
 }
 
+/* Whoever waits for a cycle that cannot stop the world is told; from then on it can. */
+static unsigned fake_was_late;
+
+static inline void fake_late(void)
+{
+    fake_was_late++;
+    fake_stop_fails = false;
+}
+
+static const struct cycle_hooks fake_hooks = {
+    .help = fake_help, .live_bytes = fake_live_bytes, .gc_live_bytes = fake_gc_live_bytes,
+    .late = fake_late,
+};
+
 /* A cycle that must succeed, not yet swept. */
 static inline struct cycle_report fake_mark(void)
 {
     struct cycle_report report = { .goal = 0 };
 
-    assert_true(cycle_run(true, fake_help, &report));
+    if (!cycle_run(true, fake_own_task, &fake_hooks, &report))
+        fail_msg("abandoned: %s", report.abandoned);
     return report;
+}
+
+/* What the sweep has found. */
+static inline void fake_note_sweep(struct cycle_report *report)
+{
+    struct sweep_totals swept = sweep_totals();
+
+    report->reclaim_bytes = swept.freed_bytes;
+    report->malloc_reclaim_bytes = swept.freed_malloc_bytes;
+    report->condemned_bytes = swept.condemned_bytes;
 }
 
 static inline struct cycle_report fake_collect(void)
@@ -206,6 +439,7 @@ static inline struct cycle_report fake_collect(void)
     struct cycle_report report = fake_mark();
 
     sweep_all();
+    fake_note_sweep(&report);
     return report;
 }
 

@@ -148,7 +148,7 @@ static void debug_keys_are_a_list(void **state)
     (void)state;
     read_one("GCALLOC_DEBUG=gctrace=1,,gcstress=64,");
     assert_true(options.gctrace == 1 && options.gcstress == 64 && lines_said() == 0);
-    read_one("GCALLOC_DEBUG=gctrace=2,nosuchkey=1,poison,workers=3");
+    read_one("GCALLOC_DEBUG=gctrace=3,nosuchkey=1,poison,workers=3");
     assert_true(options.gctrace == 0 && options.workers == 3);
     assert_int_equal(lines_said(), 3);
 }

@@ -190,6 +190,121 @@ static void test_fresh_spans_are_left_alone(void **state)
     count_live(span_at(objects[0]));
 }
 
+/* --- the two-cycle rule, line by line (sweep.h) ---------------------------------------- */
+
+/* Before: allocated or condemned, marked, kept.  After: allocated, condemned, or neither. */
+static const struct row {
+    bool condemned, marked, kept;
+    char after, after_manual;   /* 'a', 'c' or 'd' for dead */
+} rows[] = {
+    { false, true, false, 'a', 'a' },  { false, true, true, 'a', 'a' },
+    { false, false, true, 'c', 'a' },  { false, false, false, 'c', 'd' },
+    { true, true, false, 'a', 0 },     { true, true, true, 'a', 0 },
+    { true, false, true, 'c', 0 },     { true, false, false, 'd', 0 },
+};
+
+static void set_row(struct object at, const struct row *row)
+{
+    struct slot_bits *bits = &at.span->bits[at.slot / 64];
+    uint64_t bit = 1ull << at.slot % 64;
+
+    bits->alloc = row->condemned ? bits->alloc & ~bit : bits->alloc | bit;
+    bits->condemned = row->condemned ? bits->condemned | bit : bits->condemned & ~bit;
+    at.span->slot_state[at.slot] = row->condemned ? SLOT_CONDEMNED : SLOT_OUT;
+    bits->mark = row->marked ? bits->mark | bit : bits->mark & ~bit;
+    at.span->kept[at.slot / 64] &= ~bit;
+    if (row->kept)
+        at.span->kept[at.slot / 64] |= bit;
+}
+
+static void check_row(struct object at, char after)
+{
+    const struct slot_bits *bits = &at.span->bits[at.slot / 64];
+    static const uint8_t states[] = { ['a'] = SLOT_OUT, ['c'] = SLOT_CONDEMNED, ['d'] = SLOT_IN };
+
+    assert_int_equal(bits->alloc >> at.slot % 64 & 1, after == 'a');
+    assert_int_equal(bits->condemned >> at.slot % 64 & 1, after == 'c');
+    assert_int_equal(at.span->slot_state[at.slot], states[(unsigned char)after]);
+    assert_int_equal(bits->mark >> at.slot % 64 & 1, 0);
+    assert_int_equal(at.span->kept[at.slot / 64] >> at.slot % 64 & 1, 0);
+}
+
+static void test_the_rule(void **state)
+{
+    static const struct { enum mode mode; enum kind kind; } whose[] = {
+        { MODE_COLLECT, KIND_MALLOC }, { MODE_COLLECT, KIND_GC }, { MODE_COLLECT, KIND_NOSCAN },
+        { MODE_MANUAL, KIND_MALLOC }, { MODE_MANUAL, KIND_GC },
+    };
+    enum { COUNT = sizeof rows / sizeof rows[0] };
+
+    (void)state;
+    for (size_t w = 0; w < sizeof whose / sizeof whose[0]; w++) {
+        bool rule = whose[w].mode == MODE_COLLECT && whose[w].kind == KIND_MALLOC;
+        size_t count = rule ? COUNT : COUNT / 2;        /* the others are never condemned */
+        struct object at[COUNT];
+
+        options.mode = whose[w].mode;
+        for (size_t i = 0; i < count; i++) {
+            at[i] = object_at((uintptr_t)fake_alloc(whose[w].kind, 160));
+            fake_roots[i] = span_slot_address(at[i].span, at[i].slot);
+        }
+        fake_mark();
+        for (size_t i = 0; i < count; i++)
+            set_row(at[i], &rows[i]);
+        for (size_t i = 0; i < count; i++)
+            sweep_span(at[i].span);
+        for (size_t i = 0; i < count; i++)
+            check_row(at[i], rule ? rows[i].after : rows[i].after_manual);
+        sweep_all();
+        check_all_spans();
+        teardown(state);
+    }
+}
+
+/* new -> between -> old: the old block was condemned by the last cycle, the new one is by this. */
+static void test_old_condemned_below_new(void **state)
+{
+    uintptr_t *old = fake_alloc(KIND_MALLOC, 64), *fresh = fake_alloc(KIND_MALLOC, 64);
+    uintptr_t *between = fake_alloc(KIND_GC, 64), *alone = fake_alloc(KIND_MALLOC, 64);
+    uintptr_t *of_alone = fake_alloc(KIND_GC, 64);
+
+    (void)state;
+    alone[0] = (uintptr_t)of_alone;
+    fake_roots[0] = (uintptr_t)fresh;
+    fresh[0] = (uintptr_t)between;
+    fake_collect();
+    assert_true(is_condemned(old) && is_condemned(alone) && !is_condemned(fresh));
+    assert_true(is_object(of_alone));
+    between[3] = (uintptr_t)old;
+    fake_roots[0] = 0;
+    fake_mark();
+    assert_true(is_kept(fresh) && is_kept(between) && is_kept(old));
+    assert_false(is_kept(alone) || is_kept(of_alone));
+    sweep_all();
+    assert_true(is_condemned(fresh) && is_condemned(old) && is_object(between));
+    assert_false(is_object(alone) || is_object(of_alone));
+    fake_collect();
+    assert_false(is_object(fresh) || is_object(old) || is_object(between));
+}
+
+/* Found again: by a root, and what it reaches with it; and a large one. */
+static void test_saved(void **state)
+{
+    uintptr_t *block = fake_alloc(KIND_MALLOC, 64), *next = fake_alloc(KIND_MALLOC, 300000);
+
+    (void)state;
+    block[0] = (uintptr_t)next;
+    fake_collect();
+    assert_true(is_condemned(block) && is_condemned(next));
+    fake_roots[5] = (uintptr_t)block;
+    for (int i = 0; i < 3; i++) {
+        fake_collect();
+        assert_true(is_object(block) && is_object(next));
+        assert_false(is_condemned(block) || is_condemned(next));
+        assert_int_equal(span_at(next)->slot_state[0], SLOT_OUT);
+    }
+}
+
 /* --- many sweepers, while threads allocate and free ------------------------------------ */
 
 enum { SHARED = 60000 };
@@ -247,7 +362,8 @@ static void test_sweepers_and_mutators_together(void **state)
             if (i % 3 == 0)
                 fake_roots[i % FAKE_ROOTS] = (uintptr_t)shared_objects[i];
         }
-        struct cycle_report report = fake_mark();
+        fake_mark();
+        uint64_t dead = fake_dead_bytes();
 
         fake_open_magazines();
         stop_mutators = 0;
@@ -265,7 +381,7 @@ static void test_sweepers_and_mutators_together(void **state)
             assert_null(broken);
         }
         assert_int_equal(gc_phase, GC_OFF);
-        assert_int_equal(sweep_totals().freed_bytes, report.reclaim_bytes);
+        assert_int_equal(sweep_totals().freed_bytes, dead);
         for (int i = 0; i < SHARED; i += 3)
             assert_true(is_object(shared_objects[i]));
         teardown(state);
@@ -309,7 +425,8 @@ static void test_sweepers_at_the_same_span(void **state)
             if (i % 5 == 0)
                 fake_roots[i / 5 % FAKE_ROOTS] = (uintptr_t)object;
         }
-        struct cycle_report report = fake_mark();
+        fake_mark();
+        uint64_t dead = fake_dead_bytes();
 
         for (int i = 0; i < SWEEPERS; i++)
             pthread_create(&sweepers[i], NULL, same_spans_task, NULL);
@@ -318,7 +435,7 @@ static void test_sweepers_at_the_same_span(void **state)
             assert_null(unswept);
         }
         sweep_all();
-        assert_int_equal(sweep_totals().freed_bytes, report.reclaim_bytes);
+        assert_int_equal(sweep_totals().freed_bytes, dead);
         teardown(state);
     }
     pthread_barrier_destroy(&barrier);
@@ -398,6 +515,9 @@ int main(void)
         TEST(test_freed_elsewhere_is_taken_in_first),
         TEST(test_large),
         TEST(test_poison),
+        TEST(test_the_rule),
+        TEST(test_old_condemned_below_new),
+        TEST(test_saved),
         TEST(test_fresh_spans_are_left_alone),
         TEST(test_sweepers_and_mutators_together),
         TEST(test_sweepers_at_the_same_span),

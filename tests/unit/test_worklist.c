@@ -128,6 +128,68 @@ static void test_share_gives_the_older_half(void **state)
     work_local_close(&list, &other);
 }
 
+/* What mutators give does not count until the leader, being busy, takes it. */
+static void test_shaded_blocks_wait(void **state)
+{
+    struct work_local shader, other, leader;
+    struct work work = { 0, 0 };
+
+    (void)state;
+    fresh_list();
+    assert_true(work_local_open(&list, &shader) && work_local_open(&list, &other));
+    for (uintptr_t i = 1; i <= WORK_ENTRIES + 1; i++)   /* two blocks */
+        assert_true(work_push(&list, &shader, i * 8, 8));
+    assert_true(work_push(&list, &other, 9999, 8));
+    work_local_surrender(&list, &shader, true);
+    work_local_surrender(&list, &other, true);
+    assert_null(shader.top);
+    assert_true(worklist_is_empty(&list));
+    assert_false(worklist_has_shared(&list));
+    worklist_enter(&list);
+    assert_true(work_local_open(&list, &leader));
+    assert_false(work_pop(&list, &leader, &work));
+    assert_true(worklist_take_shaded(&list));
+    assert_false(worklist_take_shaded(&list));
+    assert_true(worklist_has_shared(&list));
+    assert_int_equal(list.outstanding, 4);
+    uint32_t count = 0;
+    while (work_pop(&list, &leader, &work))
+        count++;
+    assert_int_equal(count, WORK_ENTRIES + 2);
+    assert_false(worklist_wait(&list, &leader));
+    work_local_close(&list, &leader);
+}
+
+/* A worker that leaves early gives all it has to the others, and is not waited for. */
+static void test_leaving_early(void **state)
+{
+    struct work_local early, late;
+    struct work work = { 0, 0 };
+
+    (void)state;
+    fresh_list();
+    worklist_enter(&list);
+    worklist_enter(&list);
+    assert_true(work_local_open(&list, &early) && work_local_open(&list, &late));
+    for (uintptr_t i = 1; i <= WORK_ENTRIES + 7; i++)
+        assert_true(work_push(&list, &early, i * 8, 8));
+    assert_true(work_pop_own(&early, &work));
+    assert_int_equal(work.address, (WORK_ENTRIES + 7) * 8);
+    work_local_surrender(&list, &early, false);
+    assert_int_equal(list.outstanding, 4);
+    worklist_leave(&list);
+    assert_int_equal(list.outstanding, 3);
+    assert_false(work_pop_own(&late, &work));
+    uint32_t count = 0;
+    do
+        while (work_pop(&list, &late, &work))
+            count++;
+    while (worklist_wait(&list, &late));
+    assert_int_equal(count, WORK_ENTRIES + 6);
+    assert_true(worklist_is_empty(&list));
+    work_local_close(&list, &late);
+}
+
 /* --- the end of work: a random tree is walked by several workers ------------------- */
 
 enum { WORKERS = 4, ROUNDS = 300 };
@@ -219,6 +281,8 @@ int main(void)
         cmocka_unit_test(test_spills_and_returns_everything),
         cmocka_unit_test(test_room_after_every_pop),
         cmocka_unit_test(test_share_gives_the_older_half),
+        cmocka_unit_test(test_shaded_blocks_wait),
+        cmocka_unit_test(test_leaving_early),
         cmocka_unit_test(test_ends_when_all_is_done),
     };
 
