@@ -41,7 +41,7 @@ LIBS = -lpthread -ldl
 SOURCES = $(filter-out src/heap/mksizeclasses.c,$(wildcard src/*/*.c))
 OBJECTS = $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
-.PHONY: all demo test check bench bench-full leak-table install uninstall help clean sizeclasses lint stress
+.PHONY: all demo test check bench bench-full bench-pauses bench-throughput leak-table torture install uninstall help clean sizeclasses lint stress
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libgcalloc.so $(BUILD)/libgcalloc.a	## build/libgcalloc.so and build/libgcalloc.a
@@ -75,14 +75,26 @@ test:	## everything CI runs; installs what only the tests need
 check:	## unit and model tests only; MODE=asan or tsan: the floors that can run under them
 	MODE=$(MODE) tests/run.sh unit
 
-stress: all	## the torture programs only
+stress: all	## the stress programs only
 	tests/run.sh stress
+
+torture: all	## every torture configuration, two minutes each
+	@mkdir -p build/tests
+	$(CC) -std=gnu17 -O1 -g -fno-builtin -Wall -Wextra -Iinclude -Isrc -o build/tests/torture \
+		tests/stress/torture.c build/libgcalloc.a -lpthread -ldl -lrt
+	tests/stress/torture.sh 120
 
 bench: all	## quick comparison with the other mallocs that are installed (minutes)
 	bench/run.py --quick
 
 bench-full: all	## the whole comparison
 	bench/run.py --full
+
+bench-pauses: all	## pauses, beside libgc and Go
+	bench/pauses.py
+
+bench-throughput: all	## binary trees, GCBench, churn beside libgc, Go and malloc/free
+	bench/throughput.py
 
 leak-table: all	## the leak table of README.md
 	tests/demo/leak-table.sh

@@ -107,6 +107,16 @@ stress_one() {
     check "stress $name ${*:-}" "$limit" env "$@" "build/tests/$name"
 }
 
+# stress_hostile NAME THREADS SECONDS -- with buffers that hold next to nothing (MODE=hostile)
+stress_hostile() {
+    check "make MODE=hostile" 300 make -j2 MODE=hostile all
+    check "compile $1 (hostile)" 60 "$CC" -std=gnu17 -O1 -g -fno-builtin -DGCALLOC_HOSTILE -Wall -Wextra \
+        -Iinclude -Isrc -o "build/tests/$1_hostile" "tests/stress/$1.c" build/hostile/libgcalloc.a \
+        -lpthread -ldl -lrt
+    check "stress $1 (hostile)" 120 env GCALLOC_DEBUG=gcstress=256,gccheckmark=1,verify=1,workers=4 \
+        "build/tests/$1_hostile" --threads "$2" --seconds "$3"
+}
+
 stress() {
     local test name
     mkdir -p build/tests
@@ -133,6 +143,19 @@ stress() {
     stress_one threads_api 120
     stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024
     stress_one eintr 120
+    stress_one realloc_large 60
+    stress_one realloc_large 60 GCALLOC_DEBUG=failvm=7
+    stress_one realloc_large 60 GCALLOC_DEBUG=mark=3,gcstress=16384
+    stress_one wrappers 200
+    stress_one snapshot 120
+    stress_one threads 120 GCALLOC_DEBUG=mark=2,gcstress=64,gccheckmark=1,verify=1
+    stress_one hidden 120 GCALLOC_DEBUG=mark=2,gcstress=64,gccheckmark=1,verify=1
+    stress_one threads 120 GCALLOC_DEBUG=gcstress=64,gccheckmark=1,verify=1
+    stress_one hidden 120 GCALLOC_DEBUG=gcstress=64,gccheckmark=1,verify=1
+    stress_one forks 120 GCALLOC_DEBUG=mark=2,gcstress=4096
+    stress_hostile torture 4 8
+    suite torture 400 tests/stress/torture.sh
+    suite mutations 300 tests/stress/mutations.sh
 }
 
 for part in $parts; do

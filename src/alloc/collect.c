@@ -269,6 +269,13 @@ static void count_cpu(const struct cycle_report *report)
     limiter_advance(&policy.limiter, host_clock_ns(), policy.gc_cpu_ns);
 }
 
+void collect_cycle_late(void)
+{
+    begin_pacing();
+    pacer_abandon_cycle(&policy.pacer);
+    end_pacing();
+}
+
 void collect_cycle_abandoned(void)
 {
     uint64_t live = heap_live_bytes();

@@ -49,6 +49,8 @@ bool collect_goal_reached(void);
 /* Around a cycle, by whoever runs it. */
 void collect_cycle_begins(struct cycle_report *report);
 void collect_cycle_abandoned(void);
+/* It is abandoned, but the world cannot be told yet: nobody assists any more. */
+void collect_cycle_late(void);
 /* Its marking is over. */
 void collect_cycle_marked(const struct cycle_report *report);
 /* Its sweep is over. */

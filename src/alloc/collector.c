@@ -48,8 +48,25 @@ static struct {
     uint32_t started;           /* cycles begun */
     uint32_t finished;          /* cycles whose sweep is over; futex */
     uint32_t last_abandoned;    /* number of the last cycle that was abandoned */
+    int process;                /* whose task `present` is: the child of a vfork or a raw clone has none */
+    bool forbidden;             /* before collect_init: no cycle may ever start */
     uint32_t work;              /* atomic, futex: changes when the parked task should look */
 } collector;
+
+/* CYCLE.  Signals are blocked: a handler of the program may ask for a cycle too. */
+static uint64_t lock_cycle(void)
+{
+    uint64_t mask = signals_block_all();
+
+    lock_acquire(&cycle_lock);
+    return mask;
+}
+
+static void unlock_cycle(uint64_t mask)
+{
+    lock_release(&cycle_lock);
+    signals_restore(mask);
+}
 
 bool collect_is_running(void)
 {
@@ -91,7 +108,14 @@ static void sweep_rest(void)
  * from its stop. */
 static void cycle_is_late(void)
 {
-    store_relaxed(&collector.last_abandoned, load_relaxed(&collector.started));
+    lock_acquire(&cycle_lock);
+    if (collector.again) {      /* so may whoever waits for the next one */
+        collector.again = false;
+        collector.started++;
+    }
+    store_relaxed(&collector.last_abandoned, collector.started);
+    lock_release(&cycle_lock);
+    collect_cycle_late();
     finish();
 }
 
@@ -211,7 +235,7 @@ static void wake_task(void)
 static bool start_locked(bool forced, bool *inline_run)
 {
     *inline_run = false;
-    if (!collector.ready || collector.suspended != 0)
+    if (!collector.ready || collector.suspended != 0 || sys_getpid() != collector.process)
         return false;
     collector.forced |= forced;
     if (collector.running) {
@@ -268,11 +292,11 @@ void collect_start_wanted(void)
     bool inline_run = false, started = false;
 
     thread_self->wants_cycle = false;
-    lock_acquire(&cycle_lock);
+    uint64_t mask = lock_cycle();
     if (collect_goal_reached())
         started = start_locked(false, &inline_run);
     uint32_t number = collector.started;
-    lock_release(&cycle_lock);
+    unlock_cycle(mask);
     if (inline_run)
         run_inline();
     else if (started && options.gcstress != 0)
@@ -285,16 +309,16 @@ bool collect_now(void)
 
     if (thread_attach() == NULL)
         return false;
-    lock_acquire(&cycle_lock);
+    uint64_t mask = lock_cycle();
     uint32_t number = collector.started + 1;
     bool started = start_locked(true, &inline_run);
-    lock_release(&cycle_lock);
+    unlock_cycle(mask);
     if (!started)
         return false;
     if (inline_run)
         run_inline();
     wait_finished(number);
-    return load_relaxed(&collector.last_abandoned) != number;
+    return (int32_t)(load_relaxed(&collector.last_abandoned) - number) < 0;
 }
 
 bool collect_for_memory(struct thread *thread)
@@ -315,11 +339,11 @@ bool collect_for_memory(struct thread *thread)
 
 void collect_suspend(void)
 {
-    lock_acquire(&cycle_lock);
+    uint64_t mask = lock_cycle();
     store_relaxed(&collector.suspended, collector.suspended + 1);
     bool running = collector.running;
     uint32_t number = collector.started;
-    lock_release(&cycle_lock);
+    unlock_cycle(mask);
     wake_task();
     if (running && thread_attach() != NULL)
         wait_finished(number);
@@ -328,11 +352,14 @@ void collect_suspend(void)
 
 bool collect_set_ready(bool ready)
 {
-    lock_acquire(&cycle_lock);
+    uint64_t mask = lock_cycle();
     bool before = collector.ready;
 
-    collector.ready = ready;
-    lock_release(&cycle_lock);
+    if (collector.process == 0)
+        collector.forbidden = !ready;
+    else if (sys_getpid() == collector.process)     /* not in the child of a vfork */
+        collector.ready = ready;
+    unlock_cycle(mask);
     return before;
 }
 
@@ -340,13 +367,17 @@ void collect_resume(void)
 {
     bool inline_run = false;
 
-    lock_acquire(&cycle_lock);
+    uint64_t mask = lock_cycle();
     store_relaxed(&collector.suspended, collector.suspended - 1);
     if (collector.suspended == 0 && collector.again && !collector.running) {
         collector.again = false;
-        start_locked(false, &inline_run);   /* somebody waits for it */
+        if (!start_locked(false, &inline_run)) {    /* somebody waits for it */
+            collector.started++;
+            store_relaxed(&collector.last_abandoned, collector.started);
+            finish();
+        }
     }
-    lock_release(&cycle_lock);
+    unlock_cycle(mask);
     if (inline_run)
         run_inline();
 }
@@ -363,6 +394,7 @@ void collect_fork_child(void)
     lock_reset(&cycle_lock);
     collector.running = collector.again = collector.forced = collector.present = false;
     collector.suspended = 0;
+    collector.process = sys_getpid();
     collector.finished = collector.started;
     collect_policy_fork_child();
 }
@@ -371,5 +403,6 @@ void collect_init(void)
 {
     collect_policy_init();
     pages_set_scavenger(wake_task);
-    collector.ready = true;
+    collector.process = sys_getpid();
+    collector.ready = !collector.forbidden;
 }

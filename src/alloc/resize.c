@@ -97,19 +97,13 @@ static bool resize_large(struct span *span, size_t bytes)
 }
 
 /* Hands the pages of one large object to another of at least that size.  The
- * target has a mapping of its own afterwards (moved); when the kernel refuses
- * half-way the target is made whole again. */
+ * target has a mapping of its own afterwards (moved). */
 static bool move_pages(struct span *from, struct span *to, size_t bytes)
 {
-    size_t whole = align_up(bytes, VM_PAGE);
-
-    if (vm_move((void *)from->base, (void *)to->base, whole)) {
-        to->moved = 1;
-        return true;
-    }
-    if (!vm_renew((void *)to->base, whole))
-        die("out of address space while moving %zu bytes", whole);
-    return false;
+    if (!vm_move((void *)from->base, (void *)to->base, align_up(bytes, VM_PAGE)))
+        return false;
+    to->moved = 1;
+    return true;
 }
 
 /* Moved pages are in no list of written ones: a cycle that marks would miss what they hold.  In

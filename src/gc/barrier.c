@@ -1,9 +1,9 @@
 /* barrier.c -- see barrier.h
  *
  * A place in the buffer is claimed by one instruction, so a signal handler that writes with the
- * barrier too gets a place of its own.  A handler that empties the buffer meanwhile changes
- * `barrier_flushes`, and the interrupted thread, whose place is not counted any more,
- * starts over.  When a stop empties the buffer, the word is in a register, and a root.
+ * barrier too gets a place of its own.  A handler or a stop that empties the buffer meanwhile
+ * changes `barrier_flushes`, and the interrupted thread, whose place is not counted any more,
+ * starts over.
  */
 #include "gc/barrier.h"
 

@@ -68,16 +68,19 @@ static struct {
 
 /* --- before ---------------------------------------------------------------------- */
 
-static void finish_last_sweep(void)
+/* False: a fork keeps the gate closed. */
+static bool finish_last_sweep(void)
 {
-    bool more = true;
+    while (!sweep_is_done()) {
+        if (!runtime_enter_task())
+            return false;
+        bool more = sweep_some(SWEEP_BATCH);
 
-    while (more && runtime_enter_task()) {
-        more = sweep_some(SWEEP_BATCH);
         runtime_leave_task();
+        if (!more)
+            sys_yield();                /* somebody is sweeping the last ones */
     }
-    while (!sweep_is_done())
-        sys_yield();
+    return true;
 }
 
 unsigned cycle_mark_workers(void)
@@ -103,12 +106,13 @@ static unsigned all_workers(void)
 
 static bool prepare(struct cycle_report *report)
 {
-    finish_last_sweep();
-    if (cycles.marks_stale) {
+    bool swept = finish_last_sweep();
+
+    if (swept && cycles.marks_stale) {
         mark_clear();
         cycles.marks_stale = false;
     }
-    if (!runtime_enter_task()) {
+    if (!swept || !runtime_enter_task()) {
         report->abandoned = "a fork is waiting for a lock of stdio";
         return false;
     }
@@ -225,14 +229,15 @@ static void forget_marking(const struct cycle_hooks *hooks)
     struct stop_clock clock;
     const char *why;
 
+    store_relaxed(&cycle_pressure_ns, 0);
     while (!stop(&clock, &why)) {
         hooks->late();
         park_wait(&never_woken, 0, RETRY_NS);
     }
     set_marking(false, false);
+    cycles.marks_stale = true;          /* before a fork can come in */
     world_start();
     runtime_leave_task();
-    cycles.marks_stale = true;
 }
 
 /* --- marking in one stop ---------------------------------------------------------------- */
@@ -290,6 +295,7 @@ static bool stop_1(struct cycle_report *report)
     if (!stop(&clock, &report->abandoned))
         return false;
     begin_marking_stopped(true);
+    roots_register_stopped(dirty_userfault());
     roots_visit_stacks(mark_root_range, NULL);
     report->setup_ns = start(report, &clock);
     return true;
@@ -419,6 +425,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
 
 static bool run_beside_program(const struct cycle_hooks *hooks, struct cycle_report *report)
 {
+    roots_prepare_tracking(dirty_userfault());
     if (!stop_1(report))
         return false;
     if (mark_beside_program(hooks, report) == DONE)

@@ -250,6 +250,8 @@ void mark_help(void)
     uint32_t seen = 0;
 
     while (open && await_job(index, &seen)) {
+        if (HOSTILE(false, true))       /* late */
+            park_wait(&seen, seen, 100000 * (1 + seen % 8));
         worklist_enter(&mark.list);
         take_part(mark.worker[index]);
     }
@@ -284,7 +286,8 @@ bool mark_finish_stopped(uint64_t bytes)
     bool complete = trace_at_most(tracer, bytes);
 
     worklist_leave(&mark.list);
-    return complete && !load_relaxed(&mark.list.overflowed);
+    /* A helper that came late to the last job may have taken a block. */
+    return complete && worklist_is_empty(&mark.list) && !load_relaxed(&mark.list.overflowed);
 }
 
 void mark_release(void)
@@ -514,6 +517,7 @@ void mark_barrier_stopped(void)
 
         for (uint32_t i = 0; i < fill; i++)
             trace_root_word(&leader()->tracer, thread->barrier[i]);
+        thread->barrier_flushes++;      /* who has claimed a place and not filled it starts over */
         thread->barrier_fill = 0;
     }
 }

@@ -21,8 +21,9 @@ void *vm_reserve(size_t bytes);
 bool vm_commit(void *address, size_t bytes);
 /* Gives the memory back; the range stays ready and reads as zero. */
 bool vm_release(void *address, size_t bytes);
-/* Moves the pages of [from, from + bytes) to the ready range at to without
- * copying; the source stays ready and reads as zero.  False: nothing moved. */
+/* Moves the pages of [from, from + bytes) to the ready range at to, whose contents are lost, without
+ * copying them if the kernel can; the source stays ready and holds anything.  Both are the caller's
+ * alone.  What is swapped out is moved only by the kernel.  False: the target is as it was. */
 bool vm_move(void *from, void *to, size_t bytes);
 /* Replaces the range by a fresh ready one, so that mappings split by vm_move merge again. */
 bool vm_renew(void *address, size_t bytes);

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/atomics.h"
+#include "base/check.h"
 #include "base/options.h"
 #include "base/sys.h"
 
@@ -54,14 +55,43 @@ bool vm_release(void *address, size_t bytes)
     return sys_call3(SYS_madvise, (long)address, (long)bytes, MADV_DONTNEED) == 0;
 }
 
+static bool is_mapped(const char *page, bool *present)
+{
+    unsigned char resident = 0;
+
+    if (sys_call3(SYS_mincore, (long)page, VM_PAGE, (long)&resident) != 0)
+        return false;
+    *present = resident & 1;
+    return true;
+}
+
+/* Since Linux 6.17 a move of several mappings may stop half-way, with some pages moved; before, the
+ * target may be gone.  The target was fresh: a page that is present there was moved, and any
+ * other is copied, if there is something to copy. */
+static bool finish_by_copy(char *from, char *to, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += VM_PAGE) {
+        bool present = false, here = false;
+
+        if (!is_mapped(to + at, &present) &&
+            map(to + at, VM_PAGE, PROT_READ | PROT_WRITE, MAP_FIXED) == NULL)
+            return false;
+        if (!present && is_mapped(from + at, &here) && here)
+            __builtin_memcpy(to + at, from + at, VM_PAGE);
+    }
+    return true;
+}
+
 bool vm_move(void *from, void *to, size_t bytes)
 {
-    if (injected_failure())
+    if (!vm_renew(to, bytes))
         return false;
     long result = sys_call6(SYS_mremap, (long)from, (long)bytes, (long)bytes,
                             MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0);
 
-    return result == (long)to;
+    if (result == (long)to || finish_by_copy(from, to, bytes))
+        return true;
+    die("out of address space while moving %zu bytes", bytes);
 }
 
 bool vm_renew(void *address, size_t bytes)

@@ -76,11 +76,11 @@ bool roots_gather(void)
     return gather_fixed() && gather_mappings() && gather_cuts() && roots_covered_gather();
 }
 
-bool roots_read_mappings(struct roots_scan *scan)
+bool roots_read_mappings(struct roots_scan *scan, bool skip_ours)
 {
     scan->mappings = (struct mapping_table){
         .rows = buffers.mappings, .capacity = buffers.mapping_capacity,
-        .skip_low = arena.start, .skip_high = arena.end,
+        .skip_low = skip_ours ? arena.start : 0, .skip_high = skip_ours ? arena.end : 0,
         .watch_low = arena.base, .watch_high = arena.base + load_relaxed(&arena.bytes),
     };
     if (!proc_read_mappings(&scan->mappings, scan->scratch)) {
@@ -97,7 +97,7 @@ bool roots_read_mappings(struct roots_scan *scan)
 
 static bool read_mappings(struct roots_scan *scan)
 {
-    if (!roots_read_mappings(scan))
+    if (!roots_read_mappings(scan, true))
         return false;
     /* mprotect on a malloc'ed block: the marker would die reading it. */
     if (scan->mappings.watched_unreadable) {

@@ -35,12 +35,17 @@ bool roots_visit(root_visitor visit, void *context, bool tracked, const char **w
 
 /* --- a cycle that marks beside the running program: see roots_running.c --- */
 
+/* World running, before stop 1: looks for private mappings that are worth tracking and are not
+ * registered with `userfault`.  False: there are none. */
+bool roots_prepare_tracking(struct userfault *userfault);
+/* Stop 1: registers those, not too many in one cycle. */
+void roots_register_stopped(struct userfault *userfault);
 /* Stop 1: registers and stacks of the stopped tasks.  A head start for the marker, no more:
  * what is not understood is left out. */
 void roots_visit_stacks(root_visitor visit, void *context);
 /* World running, by a task of ours with its own table of descriptors: everything but the
- * stacks.  Large private mappings are registered with `userfault` and armed, each before it is
- * read; all is read by copying, for it may go away at any time, and that is no failure. */
+ * stacks.  Large private mappings that are registered are armed, each before it is read;
+ * all is read by copying, for it may go away at any time, and that is no failure. */
 void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context);
 /* World running, afterwards, any number of times: of the armed mappings what was written since,
  * which is armed anew.  Returns the bytes visited. */

@@ -22,15 +22,11 @@
 #define ARM_PAGES ((size_t)4096)
 #define PAUSE_NS 100000
 
-/* A mapping with fewer pages of its own is read anew in the stop: that costs less than arming,
- * and the program's faults. */
-#define TRACKED_PAGES 4
-
 struct roots_running roots_running;
 
 struct running_walk {
     struct roots_scan scan;
-    int userfault;                  /* -1: nothing is tracked, and nothing covered */
+    bool track;                     /* false: nothing is armed, and nothing covered */
     size_t armed;                   /* pages since the last pause */
 };
 
@@ -66,21 +62,13 @@ static void read_range(struct roots_scan *scan, uintptr_t low, uintptr_t high, b
 
 /* ------------------------------------------------------------------------ private memory */
 
-static size_t count_pages(const struct page_range *ranges, long count)
-{
-    size_t pages = 0;
-
-    for (long i = 0; i < count; i++)
-        pages += (ranges[i].high - ranges[i].low) / VM_PAGE;
-    return pages;
-}
-
 static void arm(struct running_walk *walk, uintptr_t low, uintptr_t high, size_t pages)
 {
     const struct { int64_t seconds, nanoseconds; } pause = { 0, PAUSE_NS };
 
-    pagemap_arm(&walk->scan.pagemap, low, high);    /* what is not armed counts as written */
-    walk->armed += pages;
+    /* What is not armed counts as written, what is not registered too. */
+    if (pagemap_arm(&walk->scan.pagemap, low, high) == 0)
+        walk->armed += pages;
     if (walk->armed < ARM_PAGES)
         return;
     walk->armed = 0;
@@ -108,23 +96,20 @@ static void visit_part(struct running_walk *walk, const struct mapping *mapping,
                        uintptr_t high)
 {
     struct roots_scan *scan = &walk->scan;
-    bool registered = false;
+    bool tracked = false;
     uintptr_t next;
 
     for (; low < high; low = next) {
         scan->pagemap.page_limit = ARM_PAGES;
         long count = pagemap_list(&scan->pagemap, low, high, scan->ranges, ROOTS_RANGES, &next);
-        size_t pages = count_pages(scan->ranges, count);
+        size_t pages = roots_count_pages(scan->ranges, count);
 
         scan->pagemap.page_limit = 0;
         if (count < 0 || next <= low)
             return;
-        if (walk->userfault >= 0) {
-            struct userfault userfault = { walk->userfault };
-
-            if (!registered && pages >= TRACKED_PAGES)
-                registered = userfault_register(&userfault, mapping->low, mapping->high) == 0;
-            if (registered && pages > 0)
+        tracked = tracked || pages >= TRACKED_PAGES;
+        if (walk->track) {
+            if (tracked && pages > 0)
                 arm(walk, low, next, pages);
             roots_cover(low, next);
         }
@@ -149,9 +134,9 @@ static void visit_mapping(struct running_walk *walk, const struct mapping *mappi
     }
 }
 
-/* The known stacks, whole pages.  Those for which there is no room are read and tracked like
- * other memory: the stop looks again which are stacks. */
-static void find_stacks(struct roots_scan *scan)
+/* Those for which there is no room are read and tracked like other memory: the stop looks again
+ * which are stacks. */
+void roots_find_stacks(struct roots_scan *scan)
 {
     for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next) {
         uintptr_t low = load_relaxed(&thread->stack_low);
@@ -170,9 +155,9 @@ static void visit_mappings(struct running_walk *walk)
 {
     struct roots_scan *scan = &walk->scan;
 
-    find_stacks(scan);
+    roots_find_stacks(scan);
     if (scan->without_pagemap || scan->pagemap.by_words)
-        walk->userfault = -1;
+        walk->track = false;
     for (size_t i = 0; i < scan->mappings.count; i++) {
         const struct mapping *mapping = &scan->mappings.rows[i];
         bool private = mapping_is_private(mapping);
@@ -186,17 +171,17 @@ static void visit_mappings(struct running_walk *walk)
 
 void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context)
 {
-    struct running_walk walk = { .userfault = userfault->fd };
+    struct running_walk walk = { .track = userfault->fd >= 0 };
     struct roots_scan *scan = &walk.scan;
     bool foreign;
 
     roots_cover_nothing();
     roots_scan_begin(scan, visit, context);
     roots_open_pagemap(scan);
-    roots_running.held_visited = roots_visit_held(scan, true, walk.userfault, &foreign);
+    roots_running.held_visited = roots_visit_held(scan, true, userfault->fd, &foreign);
     if (foreign)
-        walk.userfault = -1;
-    if (roots_read_mappings(scan))
+        walk.track = false;
+    if (roots_read_mappings(scan, true))
         visit_mappings(&walk);
     roots_visit_registered_running(scan);
     roots_scan_end(scan);

@@ -1,7 +1,7 @@
 /* roots_scan.h -- one walk over the roots; private to roots*.c
  *
- * PURPOSE    What roots.c, roots_stacks.c, roots_mappings.c, roots_kernel.c, roots_running.c and
- *            roots_covered.c share.
+ * PURPOSE    What roots.c, roots_stacks.c, roots_mappings.c, roots_kernel.c, roots_running.c,
+ *            roots_tracking.c and roots_covered.c share.
  * OWNER      The task that runs the cycle.
  */
 #ifndef GCALLOC_WORLD_ROOTS_SCAN_H
@@ -10,6 +10,7 @@
 #include "os/pagemap.h"
 #include "os/proc.h"
 #include "os/remote.h"
+#include "os/vm.h"
 #include "world/roots.h"
 
 /* A piece handed to the visitor, and the buffer that copies go through. */
@@ -44,8 +45,9 @@ struct roots_scan {
 void roots_scan_begin(struct roots_scan *scan, root_visitor visit, void *context);
 void roots_scan_end(struct roots_scan *scan);
 void roots_open_pagemap(struct roots_scan *scan);
-/* False: *why is set, but for watched_unreadable. */
-bool roots_read_mappings(struct roots_scan *scan);
+/* False: *why is set, but for watched_unreadable.  skip_ours: the heap and metadata are left out,
+ * and mappings that reach into them cut off. */
+bool roots_read_mappings(struct roots_scan *scan, bool skip_ours);
 
 /* How the words of a range are read. */
 enum root_access {
@@ -82,6 +84,22 @@ INLINE bool mapping_is_private(const struct mapping *mapping)
 {
     return mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MAIN_STACK ||
            mapping->kind == MAPPING_FILE;
+}
+
+/* A mapping with fewer pages of its own is read anew in the stop: that costs less than arming,
+ * and the program's faults. */
+#define TRACKED_PAGES 4
+
+/* Makes cuts of the known stacks, whole pages, while the program runs. */
+void roots_find_stacks(struct roots_scan *scan);
+
+INLINE size_t roots_count_pages(const struct page_range *ranges, long count)
+{
+    size_t pages = 0;
+
+    for (long i = 0; i < count; i++)
+        pages += (ranges[i].high - ranges[i].low) / VM_PAGE;
+    return pages;
 }
 
 /* Index of the first cut that ends above the address. */

@@ -42,6 +42,7 @@ struct task {
     char *memory;               /* claimer only; guard, stack, thread-local area */
     void (*run)(void *argument);
     void *argument;
+    int number;                 /* atomic: of the last task; 0: none, or surely gone */
 };
 
 static struct task tasks[MAX_TASKS];
@@ -72,14 +73,33 @@ __asm__(".text\n"
         "1:  ret\n"
         ".size task_clone, . - task_clone\n");
 
+/* The thread that happened to start us may be bound to a processor, a real-time thread or an idle one:
+ * of its class we take nothing, for we may have to stop threads of any other. */
+static void take_class_of_process(void)
+{
+    static const int no_priority = 0;
+    uint64_t cpus[1024 / 8];
+    int process = sys_getpid();
+    long class = sys_call1(SYS_sched_getscheduler, process);
+    long bytes = sys_call3(SYS_sched_getaffinity, process, sizeof cpus, (long)cpus);
+
+    if (class != SCHED_NORMAL && class != SCHED_BATCH && class != SCHED_IDLE)
+        class = SCHED_NORMAL;
+    sys_call3(SYS_sched_setscheduler, 0, class, (long)&no_priority);
+    if (bytes > 0)
+        sys_call3(SYS_sched_setaffinity, 0, bytes, (long)cpus);
+}
+
 /* The body of every task.  Nothing here or below may use thread-local storage. */
 NORETURN void task_main(struct task *task)
 {
     int tid = sys_gettid();
 
     world_exempt(tid);
+    store_relaxed(&task->number, tid);
     fetch_sub_acq_rel(&starting, 1);
     sys_call2(SYS_prctl, PR_SET_NAME, (long)"gcalloc");
+    take_class_of_process();
     task->run(task->argument);
     world_unexempt(tid);
     for (;;)
@@ -188,6 +208,21 @@ unsigned task_starting(void)
     return load_acquire(&starting);
 }
 
+/* The kernel clears the word when the task lets go of memory, some time before it leaves the process.
+ * Not for ever: the number may be another thread's by now. */
+static void wait_unlisted(struct task *task)
+{
+    const struct timespec pause = { .tv_nsec = 20000 };
+    int number = load_relaxed(&task->number);
+
+    for (int i = 0; number != 0 && i < 2500; i++) {
+        if (sys_call3(SYS_tgkill, sys_getpid(), number, 0) != 0)
+            break;
+        sys_call2(SYS_nanosleep, (long)&pause, 0);
+    }
+    store_relaxed(&task->number, 0);
+}
+
 /* The kernel wakes the word as a shared futex, so park_wait does not do; and only one sleeper,
  * and none when a clone fails, so nobody sleeps for long. */
 void task_wait_all(void)
@@ -199,6 +234,7 @@ void task_wait_all(void)
 
         while ((tid = load_acquire(&tasks[i].tid)) != 0)
             sys_call4(SYS_futex, (long)&tasks[i].tid, FUTEX_WAIT, tid, (long)&limit);
+        wait_unlisted(&tasks[i]);
     }
 }
 
@@ -209,6 +245,7 @@ void task_fork_child(void)
         if (load_relaxed(&tasks[i].state) == TASK_FREE)
             continue;
         store_relaxed(&tasks[i].tid, 0);
+        store_relaxed(&tasks[i].number, 0);
         store_relaxed(&tasks[i].state, TASK_USED);
     }
 }

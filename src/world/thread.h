@@ -66,7 +66,7 @@ struct thread {
     uint32_t nap_ns;            /* marking is behind, and the thread cannot help: it should wait */
     /* What the write barrier recorded; see gc/barrier.c. */
     uint32_t barrier_fill;      /* owner; reset in stops */
-    uint32_t barrier_flushes;   /* owner */
+    uint32_t barrier_flushes;   /* owner, and the collector in stops */
     uintptr_t copy_low, copy_high;  /* owner: where gc_memmove is writing to; copy_low 0: nowhere */
     uint64_t assist_debt;       /* owner: work for the marking that allocation has cost and that is
                                  * not done yet; 0 at stop 1 */

@@ -197,6 +197,17 @@ void roots_visit_stacks(root_visitor visit, void *context)
     visit(context, ROOT_STACK, fake_stack, fake_stack + FAKE_STACK);
 }
 
+bool roots_prepare_tracking(struct userfault *userfault)
+{
+    (void)userfault;
+    return false;
+}
+
+void roots_register_stopped(struct userfault *userfault)
+{
+    (void)userfault;
+}
+
 void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context)
 {
     (void)userfault;

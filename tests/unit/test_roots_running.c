@@ -1,7 +1,6 @@
 /* test_roots_running.c -- roots read beside the running program, and what the stop then reads
  *
- * A cycle here: begin() is the walk beside the program, then the program does something, then
- * found() or visit() is the stop.  See needles.h for how, and what to link with.
+ * See running_roots.h for how, and needles.h for what to link with.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -15,47 +14,8 @@
 #include <unistd.h>
 
 #include "base/park.h"
-#include "needles.h"
 #include "os/pagemap.h"
-
-static struct userfault userfault;
-
-/* Words that were seen while the program ran. */
-static bool seen_running(int id)
-{
-    return times_seen(id) > 0;
-}
-
-static NOINLINE void begin(void)
-{
-    memset(seen_as, 0, sizeof seen_as);
-    bytes_seen = 0;
-    if (task_count == 0)
-        add_task((uintptr_t)__builtin_frame_address(0) - 8, true);
-    assert_true(roots_gather());
-    roots_visit_running(&userfault, look, NULL);
-}
-
-static NOINLINE size_t look_at_written(void)
-{
-    memset(seen_as, 0, sizeof seen_as);
-    return roots_visit_written(look, NULL);
-}
-
-static char *map_written(size_t pages)
-{
-    char *memory = map_pages(pages, MAP_PRIVATE);
-
-    memset(memory, 1, pages * 4096);
-    return memory;
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    tracked = true;
-    return 0;
-}
+#include "running_roots.h"
 
 /* ------------------------------------------------------------------- the running walk */
 
@@ -434,6 +394,7 @@ static int cycle_with_own_table(void)
     memset(seen_as, 0, sizeof seen_as);
     if (!roots_gather())
         return 4;
+    register_mappings(&own, 4);
     roots_visit_running(&own, look, NULL);
     if (seen_as[ROOT_DATA][26] == 0)
         return 5;
@@ -567,7 +528,6 @@ static void a_broken_walk_is_told_from_a_sound_one(void **state)
 enum { CHURN_PAGES = 60 };              /* page i holds needle i, or none */
 
 static char *churned;
-static uint32_t churn_asked, churn_state;       /* atomic: the wanted state, and the thread's */
 static int churn_file;
 
 static void write_by_the_kernel(char *place, int id)
@@ -639,17 +599,7 @@ static void *churn(void *unused)
     unsigned random = 12345;
 
     (void)unused;
-    for (;;) {
-        uint32_t asked = load_acquire(&churn_asked);
-
-        if (asked == 2)
-            return NULL;
-        if (asked == 1) {
-            store_release(&churn_state, 1);
-            while (load_acquire(&churn_asked) == 1)
-                sched_yield();
-            store_release(&churn_state, 0);
-        }
+    while (program_may_go_on()) {
         random = random * 1664525 + 1013904223;
         churn_needles(random >> 3);
         if (random >> 28 == 0)
@@ -658,20 +608,7 @@ static void *churn(void *unused)
         for (volatile unsigned spin = random >> 8 & 32767; spin > 0; spin--)
             continue;
     }
-}
-
-static void pause_churn(void)
-{
-    store_release(&churn_asked, 1);
-    while (load_acquire(&churn_state) != 1)
-        sched_yield();
-}
-
-static void resume_churn(void)
-{
-    store_release(&churn_asked, 0);
-    while (load_acquire(&churn_state) != 0)
-        sched_yield();
+    return NULL;
 }
 
 /* What is there in the stop was seen in this cycle, by one walk or another. */
@@ -699,18 +636,16 @@ static void nothing_is_missed_beside_a_program_at_full_speed(void **state)
     (void)state;
     churned = map_written(CHURN_PAGES);
     churn_file = memfd_create("churned", 0);
-    store_release(&churn_asked, 0);
-    assert_int_equal(pthread_create(&thread, NULL, churn, NULL), 0);
+    thread = start_program(churn);
     for (; host_clock_ns() < end; cycle++) {
         begin();
         for (int round = 0; round < cycle % 4; round++)
             roots_visit_written(look, NULL);        /* begin() has reset what was seen */
-        pause_churn();
+        pause_program();
         check_churned(cycle);
-        resume_churn();
+        resume_program();
     }
-    store_release(&churn_asked, 2);
-    pthread_join(thread, NULL);
+    end_program(thread);
     assert_true(cycle > 20);
     munmap(churned, CHURN_PAGES * 4096);
     close(churn_file);
@@ -741,11 +676,5 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-    if (!userfault_open(&userfault)) {
-        printf("SKIP: test_roots_running: userfaultfd is refused here (Linux 6.7, no filter)\n");
-        return 0;
-    }
-    if (meta_alloc(64) == NULL)
-        return 2;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_tracked("test_roots_running", tests, sizeof tests / sizeof tests[0]);
 }
