@@ -16,6 +16,7 @@ struct procmap {
 struct mapping_bounds {
     uintptr_t low, high;
     bool shared;
+    bool anonymous;         /* private, and no file */
 };
 
 /* False: the kernel is too old, or a filter of system calls forbids it. */

@@ -57,9 +57,11 @@ bool procmap_find(struct procmap *procmap, uintptr_t address, struct mapping_bou
 
     if (query(procmap, &argument, address) != 0)
         return false;
+    bool shared = (argument.mapping_flags & MAPPING_IS_SHARED) != 0;
+
     *found = (struct mapping_bounds){
-        .low = argument.low, .high = argument.high,
-        .shared = (argument.mapping_flags & MAPPING_IS_SHARED) != 0,
+        .low = argument.low, .high = argument.high, .shared = shared,
+        .anonymous = !shared && argument.inode == 0,
     };
     return true;
 }

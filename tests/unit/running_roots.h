@@ -1,8 +1,8 @@
 /* running_roots.h -- cycles that read roots beside the running program
  *
- * PURPOSE  A cycle: begin() is the first stop and the walk beside the program, then the program does
- *          something, then found() or visit() is the stop.  The program is the test itself, or a
- *          thread that looks at program_may_go_on() between any two steps.
+ * PURPOSE  A cycle: begin() is the first stop and the walk beside the program, then the program
+ *          does something, then found() or visit() is the stop.  The program is the test itself,
+ *          or a thread that looks at program_may_go_on() between any two steps.
  */
 #ifndef TESTS_UNIT_RUNNING_ROOTS_H
 #define TESTS_UNIT_RUNNING_ROOTS_H
@@ -16,7 +16,7 @@
 
 static struct userfault userfault;
 
-/* ------------------------------------------------------------------- a thread that can be stopped */
+/* ------------------------------------------------------------------- a thread that stops */
 
 static bool program_runs;
 static uint32_t program_asked, program_state;   /* atomic: the wanted state, and the thread's */
