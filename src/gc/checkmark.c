@@ -20,9 +20,11 @@ enum { PIECE_BYTES = 128 << 10 };       /* of a large object, looked at with one
 /* All of it: the task that runs the cycle. */
 static struct {
     struct slotmap reached;
+    struct slotmap before;      /* the same, earlier in the stop; see checkmark_confirm_stopped */
     struct worklist list;       /* reached, not yet scanned; shared with nobody */
     struct work_local local;
     bool recording;             /* reaching an unmarked object is no mistake yet */
+    bool confirmed;             /* `before` counts too */
     bool recorded;              /* `reached` holds what was reachable at the snapshot */
 } check = { .list.max_blocks = UINT32_MAX };
 
@@ -38,7 +40,7 @@ bool checkmark_prepare(void)
     if (check.local.top == NULL && !work_local_open(&check.list, &check.local))
         return false;
     check.recorded = false;
-    return slotmap_prepare(&check.reached);
+    return slotmap_prepare(&check.reached) && slotmap_prepare(&check.before);
 }
 
 /* --- the message ----------------------------------------------------------------- */
@@ -246,7 +248,22 @@ void checkmark_stopped(void)
 
 void checkmark_record_stopped(void)
 {
+    check.confirmed = false;
     check.recorded = reach_everything(true);
+}
+
+/* The kernel may write into memory while the world is stopped: a thread that is held in read(2) is
+ * given its bytes.  So what was reached when the snapshot began must be reached when it is
+ * there, or it is not missed. */
+void checkmark_confirm_stopped(void)
+{
+    struct slotmap first = check.reached;
+
+    if (!check.recorded)
+        return;
+    check.reached = check.before;
+    check.before = first;
+    check.recorded = check.confirmed = reach_everything(true);
 }
 
 static void compare_object(struct object object)
@@ -257,7 +274,11 @@ static void compare_object(struct object object)
     if (object.span->id >= check.reached.spans ||       /* younger than the snapshot */
         !is_object(object) || span_is_marked(object.span, object.slot))
         return;
-    if ((slotmap_word(&check.reached, object.span, word) >> (object.slot & 63) & 1) != 0)
+    uint64_t reached = slotmap_word(&check.reached, object.span, word);
+
+    if (check.confirmed)
+        reached &= slotmap_word(&check.before, object.span, word);
+    if ((reached >> (object.slot & 63) & 1) != 0)
         die_missed(object, &from);
 }
 

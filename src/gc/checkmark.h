@@ -24,6 +24,8 @@ void checkmark_stopped(void);
  * reachable at that moment is remembered, and compared when the marks are there.  What was
  * freed in between is not missed. */
 void checkmark_record_stopped(void);
+/* In the same stop, when the snapshot is made. */
+void checkmark_confirm_stopped(void);
 void checkmark_compare_stopped(void);
 
 #endif

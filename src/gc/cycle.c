@@ -465,6 +465,8 @@ static bool run_snapshot(const struct cycle_hooks *hooks, struct cycle_report *r
         report->method = METHOD_STOPPED;
         return finish_stopped(hooks, report, &clock);
     }
+    if (options.gccheckmark)
+        checkmark_confirm_stopped();
     report->setup_ns = start(report, &clock);
     if (snapshot_finish(&report->abandoned) && end_snapshot(hooks, report))
         return true;
