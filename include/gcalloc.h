@@ -296,6 +296,16 @@ bool gc_compare_exchange(void *slot, const void *expected, const void *desired) 
  * RETURNS    to. */
 void *gc_memmove(void *to, const void *from, size_t bytes) GC_NOTHROW;
 
+/* gc_set_barrier -- how stores into gc_alloc objects are noticed
+ *
+ * GC_BARRIER_WRITES: by the macros above (the default).  GC_BARRIER_PAGES: by the pages they dirty, like
+ * stores into malloc blocks: for code that cannot promise to use the macros; stop 2 is longer.
+ * May be called at any time; waits for a running cycle to end.  GCALLOC_BARRIER=pages in the
+ * environment does the same.
+ * RETURNS    the previous setting; -1 with EINVAL: neither of the two. */
+enum { GC_BARRIER_WRITES, GC_BARRIER_PAGES };
+int gc_set_barrier(int barrier) GC_NOTHROW;
+
 #ifdef __cplusplus
 }
 

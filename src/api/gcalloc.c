@@ -236,3 +236,18 @@ EXPORT void *gc_memmove(void *to, const void *from, size_t bytes)
         *(volatile uintptr_t *)&thread->copy_low = 0;
     return to;
 }
+
+/* Between cycles: the pages of a running one are armed or not. */
+EXPORT int gc_set_barrier(int barrier)
+{
+    if (barrier != GC_BARRIER_WRITES && barrier != GC_BARRIER_PAGES) {
+        errno = EINVAL;
+        return -1;
+    }
+    collect_suspend();
+    int previous = options.barrier_pages ? GC_BARRIER_PAGES : GC_BARRIER_WRITES;
+
+    options.barrier_pages = barrier == GC_BARRIER_PAGES;
+    collect_resume();
+    return previous;
+}

@@ -475,6 +475,41 @@ static void test_concurrent_collects(void **state)
     list = NULL;
 }
 
+/* Under GC_BARRIER_PAGES plain stores will do; a cycle runs beside them. */
+static void *store_plainly(void *slots)
+{
+    void ***cells = slots;
+
+    for (int i = 0; i < 20000; i++) {
+        void **fresh = gc_alloc(32);
+
+        fresh[0] = cells[i % 64] != NULL ? cells[i % 64][0] : NULL;
+        fresh[1] = fresh;
+        cells[i % 64] = fresh;
+    }
+    return NULL;
+}
+
+static void test_set_barrier(void **state)
+{
+    static void **cells[64];
+    pthread_t thread;
+    int before = gc_set_barrier(GC_BARRIER_PAGES);
+
+    (void)state;
+    assert_int_equal(gc_set_barrier(GC_BARRIER_PAGES), GC_BARRIER_PAGES);
+    errno = 0;
+    assert_int_equal(gc_set_barrier(7), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(pthread_create(&thread, NULL, store_plainly, cells), 0);
+    for (int i = 0; i < 20; i++)
+        gc_collect();
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 64; i++)
+        assert_ptr_equal(cells[i][1], cells[i]);
+    assert_int_equal(gc_set_barrier(before), GC_BARRIER_PAGES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_roots),
         cmocka_unit_test(test_barrier_forms),
         cmocka_unit_test(test_memmove),
+        cmocka_unit_test(test_set_barrier),
         cmocka_unit_test(test_percent),
         cmocka_unit_test(test_memory_limit),
         cmocka_unit_test(test_version),
