@@ -93,7 +93,7 @@ for knob in GCALLOC_MODE=sometimes GCALLOC_GOGC=many GCALLOC_GOGC=1.5 GCALLOC_GO
     check nothing 0 "$knob is malformed; ignored" "$knob"
 done
 check nothing 0 "GCALLOC_DEBUG: gctrace=x is malformed; ignored" GCALLOC_DEBUG=gctrace=x
-check nothing 0 "GCALLOC_DEBUG: gctrace=3 is malformed; ignored" GCALLOC_DEBUG=gctrace=2
+check nothing 0 "GCALLOC_DEBUG: gctrace=3 is malformed; ignored" GCALLOC_DEBUG=gctrace=3
 check nothing 0 "GCALLOC_DEBUG: workers=-1 is malformed; ignored" GCALLOC_DEBUG=workers=-1
 check nothing 0 "GCALLOC_DEBUG: colour=1 is unknown; ignored" GCALLOC_DEBUG=gctrace=0,colour=1
 check nothing 0 "GCALLOC_DEBUG: hardened has no value; ignored" GCALLOC_DEBUG=hardened,,
