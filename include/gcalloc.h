@@ -13,13 +13,14 @@
  * or into it.  Words in gc_alloc_noscan objects do not count, nor do pointers in files,
  * pipes, sockets or shared file mappings, nor encoded ones.
  *
- * Pointers to gc_alloc objects that are stored INTO gc_alloc objects must be stored by
- * GC_WRITE, GC_SWAP, gc_compare_exchange or gc_memmove.  Stores into local and global
- * variables and into malloc blocks are plain C.
+ * Cycles mark beside the running program.  Pointers to heap blocks of either kind that are stored
+ * INTO gc_alloc objects must be stored by GC_WRITE, GC_SWAP, gc_compare_exchange or gc_memmove:
+ * see the last section.  Stores into local and global variables and into malloc blocks are
+ * plain C.
  *
  * THREADS   Every function here may be called by any thread at any time, and in a forked
- *           child.  None but gc_version may be called by a signal handler that can
- *           interrupt a call of one of them or of the malloc family.
+ *           child.  Signal handlers may use the write barrier and gc_version; nothing else
+ *           if they can interrupt a call of one of these or of the malloc family.
  * UNITS     Sizes are bytes, times nanoseconds, unless the name says otherwise.
  * ERRORS    errno is only touched where a comment says so.
  *
@@ -79,6 +80,8 @@ void *gc_alloc_array(size_t count, size_t size) GC_NEW_BLOCK(1, 2);
  * and the old one is freed at once, so no pointer to the old address may be used any more.
  * The kind (scanned or not, malloc or gc) stays.  Of a gc object, what lies beyond
  * gc_size(object) of the old object reads as zero.
+ * The contents need no write barrier: gc_realloc tells the collector itself.  The pointer
+ * to the new object does, where it is stored.
  * object NULL: gc_alloc(bytes).  bytes 0: gc_free(object), NULL.
  * RETURNS    The object; NULL with errno ENOMEM: as gc_alloc, and the old object is intact.
  * Like realloc(). */
@@ -239,15 +242,25 @@ const char *gc_version(void) GC_NOTHROW __attribute__((const));
  * slot is the address of a pointer inside a gc_alloc object: GC_WRITE(&node->next, m).
  * Any other slot is allowed.  Both arguments are evaluated once.  Two threads that
  * GC_WRITE to one slot without a lock between them race, as plain stores do; GC_SWAP and
- * gc_compare_exchange (sequentially consistent) do not.
+ * gc_compare_exchange (sequentially consistent) do not.  All may be used in signal handlers.
  *
- * HOW  The store comes first, then a look at gc_barrier_on: while a cycle marks beside the
- * running program, the collector is told the old and the new value.  A thread that is
- * stopped between the store and the look still holds both in registers, where the
- * collector finds them, so the order matters and an asm statement keeps it.  In this
- * version cycles mark while the program is stopped and gc_barrier_on is always 0, but
- * programs compiled with this header keep working with a version that marks
- * concurrently.  The barrier is the hybrid one of Go (shade old, shade new). */
+ * WHERE  Every store of a pointer into a gc_alloc object, also the first one into an object that
+ * gc_alloc has just returned: it counts as reached while a cycle marks, and is not searched.
+ * Numbers may be stored plainly, and NULL into an object that holds no pointer yet.  memcpy and
+ * struct assignment into a gc_alloc object are stores, too: gc_memmove.  Not needed for locals,
+ * globals, thread-local variables and malloc blocks; nowhere under GC_BARRIER_PAGES.
+ *
+ * A missed store may cost a live object, later, elsewhere.  GCALLOC_DEBUG=gccheckmark=1
+ * marks again after each cycle and ends the program with the address of the missed object and
+ * of the object that holds the pointer.
+ *
+ * HOW  The store comes first, then a look at gc_barrier_on, which is 1 while a cycle marks
+ * beside the running program: then the collector is told the old and the new value.  A
+ * thread that is stopped between the store and the look still holds both in registers,
+ * where the collector finds them, so the order matters and an asm statement keeps it.
+ * This is the hybrid barrier of Go (shade old, shade new), after the store instead of
+ * before.  The values go into a buffer of the thread; between cycles the price is one load and
+ * a branch. */
 
 /* Read only. */
 extern unsigned gc_barrier_on;

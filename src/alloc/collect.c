@@ -20,6 +20,7 @@ enum {
     ACCOUNT_BYTES = 64 << 10,   /* what a thread may keep to itself; less under gcstress */
     ASSIST_LEAST = 4 << 10,     /* bytes of work that are worth beginning */
     ASSIST_MOST = 64 << 10,     /* ... and at most at a time: 30 us or so */
+    MAKE_WAY_SPANS = 16, MAKE_WAY_NS = 1000000,     /* per refill, above a goal of the limit */
     NAP_DEBT = 256 << 10,       /* work owed that a thread waits for */
     NAP_MOST = 4 << 20,         /* ... and at most at a time */
     NAP_WORK = 1 << 10, NAP_NS = 1000,      /* what a marker does in how much time */
@@ -32,6 +33,7 @@ static struct {
     uint64_t stress_at;         /* gcstress: allocated at which the next cycle starts */
     uint64_t trigger, gc_trigger;
     uint64_t free_trigger;      /* for both while the limiter is full */
+    uint64_t limit_goal;        /* the goal if the memory limit has set it, else UINT64_MAX */
     uint64_t assist, gc_assist; /* ratios, see pacer.h */
     uint32_t enabled;           /* cycles make sense */
 
@@ -43,8 +45,9 @@ static struct {
     /* Of what sweeps have freed ever, so much was subtracted from live and gc_live.  By
      * whoever runs cycles. */
     struct sweep_totals settled;
+    uint64_t settled_bytes;     /* atomic, relaxed: settled.freed_bytes for everybody */
     uint64_t in_use_bytes, goal_then;   /* when the last marking ended, for the scavenger */
-} policy = { .trigger = UINT64_MAX, .gc_trigger = UINT64_MAX };
+} policy = { .trigger = UINT64_MAX, .gc_trigger = UINT64_MAX, .limit_goal = UINT64_MAX };
 
 static struct pacer_knobs knobs_now(void)
 {
@@ -92,9 +95,12 @@ static void begin_pacing(void)
 
 static void publish(void)
 {
+    bool limited = policy.pacer.goal < policy.pacer.free_goal;
+
     store_relaxed(&policy.trigger, policy.pacer.trigger);
     store_relaxed(&policy.gc_trigger, policy.pacer.gc_trigger);
     store_relaxed(&policy.free_trigger, policy.pacer.free_trigger);
+    store_relaxed(&policy.limit_goal, limited ? policy.pacer.goal : UINT64_MAX);
     store_relaxed(&policy.assist, policy.pacer.assist);
     store_relaxed(&policy.gc_assist, policy.pacer.gc_assist);
     stats_note_goal(policy.pacer.goal);
@@ -188,6 +194,7 @@ static void settle(void)
     uint64_t freed = now.freed_bytes - policy.settled.freed_bytes;
     uint64_t malloc_freed = now.freed_malloc_bytes - policy.settled.freed_malloc_bytes;
 
+    store_relaxed(&policy.settled_bytes, now.freed_bytes);
     policy.settled = now;
     fetch_sub_relaxed(&policy.live, (int64_t)freed);
     fetch_sub_relaxed(&policy.gc_live, (int64_t)(freed - malloc_freed));
@@ -224,10 +231,33 @@ static COLD void assist(struct thread *thread)
         thread->nap_ns = (uint32_t)(min_size(thread->assist_debt, NAP_MOST) * NAP_NS / NAP_WORK);
 }
 
+/* What the running sweep has freed up to now is not in the count before it ends. */
+static uint64_t live_less_swept(void)
+{
+    uint64_t swept = sweep_totals_ever().freed_bytes - load_relaxed(&policy.settled_bytes);
+
+    return at_least_0(load_relaxed(&policy.live) - (int64_t)swept);
+}
+
+/* Assists hold the program back only while marking.  When memory is limited, what it would allocate
+ * before and after, while the collector waits for a processor or sweeps, is too much: above
+ * the goal it sweeps for its memory, and when there is nothing to sweep it makes way for a moment, once
+ * per refill.  A cycle that cannot begin thus makes it slow, but never stops it. */
+static COLD void make_way(struct thread *thread)
+{
+    if (!collect_is_running() || limiter_limiting(&policy.limiter) ||
+        live_less_swept() < load_relaxed(&policy.limit_goal))
+        return;
+    if (!sweep_some(MAKE_WAY_SPANS))
+        thread->nap_ns = MAKE_WAY_NS;
+}
+
 void collect_assist(struct thread *thread)
 {
     if (LIKELY(load_relaxed(&gc_phase) != GC_MARKING)) {
         thread->assist_seen = thread->cache.allocated_bytes;
+        if (UNLIKELY(heap_live_bytes() >= load_relaxed(&policy.limit_goal)) && thread->nesting == 1)
+            make_way(thread);   /* not in a handler that interrupted a slow path */
         return;
     }
     assist(thread);
@@ -304,6 +334,17 @@ static uint64_t rest_of(uint64_t whole, uint64_t part)
     return whole > part ? whole - part : 0;
 }
 
+/* What counts against the limit and is no object: metadata, and what was free inside spans when the
+ * heap was at its largest.  And, as in Go, what is held above the limit already: all of it may
+ * be fragments that stay, and the goal must then go down by as much. */
+static uint64_t overhead_bytes(const struct cycle_report *report)
+{
+    uint64_t meta = meta_bytes(), held = policy.in_use_bytes + meta;
+    uint64_t limit = (uint64_t)load_relaxed(&options.memory_limit);
+
+    return meta + rest_of(policy.in_use_bytes, report->heap_after_mark) + rest_of(held, limit);
+}
+
 static struct pacer_input pacer_input(const struct cycle_report *report)
 {
     uint64_t live = report->malloc_live + report->gc_live;
@@ -317,7 +358,7 @@ static struct pacer_input pacer_input(const struct cycle_report *report)
         .roots = report->stack_bytes + report->root_bytes,
         .malloc_condemned = report->condemned_bytes,
         .malloc_reclaimed = report->malloc_reclaim_bytes,
-        .overhead = meta_bytes(),
+        .overhead = overhead_bytes(report),
     };
 
     if (report->method != METHOD_STOPPED) {

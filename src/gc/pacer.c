@@ -40,8 +40,9 @@ enum {
     RATE_BITS = 16,             /* fraction of pacer->rate */
     NS_BITS = 10,               /* processor time counts by 1024 ns */
     SLOWED_MAX = 64,            /* assists have slowed allocation by this much at most */
-    /* Hundredths of the room under the limit that stay free, for pacing is not exact. */
-    HEADROOM_PERCENT = 3,
+    /* Hundredths of the room under the limit that stay free: pacing is not exact, and memory holds
+     * some MiB that nobody counts: page tables, what is being returned. Go: 3. */
+    HEADROOM_PERCENT = 5,
 };
 
 #define GC_HEAP_MIN (4 * MIB)   /* at 100 percent, as in Go */

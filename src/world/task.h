@@ -5,8 +5,9 @@
  *            no errno: only base/sys.h calls), and ends when the function
  *            returns.  libc, setuid(), pthread_exit of the last thread and
  *            thread counters of the program do not know it.
- * LIFETIME   A task lives only while there is work for a cycle: a program that
- *            needs to be single-threaded (unshare, setns) is, between cycles.
+ * LIFETIME   A task ends when its function returns.  The helpers of a cycle live as long as it
+ *            marks; the collector's own task stays for a while (alloc/collector.c), and is
+ *            ended where a second thread would be noticed.
  */
 #ifndef GCALLOC_WORLD_TASK_H
 #define GCALLOC_WORLD_TASK_H
