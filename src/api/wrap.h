@@ -151,6 +151,9 @@ int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *e
 bool wrap_alone_begin(void);
 /* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
 bool wrap_installs_filter(long nr, long operation);
+/* Does this operation of prctl change what only the calling task may do?  No task of ours should be
+ * left behind with more. */
+bool wrap_prctl_is_of_task(long operation);
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f);
 /* A system call that is not made just so, and how to make it: -errno or its result
  * (wrap_kernel.c). */

@@ -85,6 +85,9 @@ ALONE(setregid, (gid_t real_id, gid_t effective), (real_id, effective))
 ALONE(setresgid, (gid_t real_id, gid_t effective, gid_t saved), (real_id, effective, saved))
 ALONE(setgroups, (size_t count, const gid_t *groups), (count, groups))
 ALONE(initgroups, (const char *user, gid_t group), (user, group))
+/* Of libc, but declared by libcap only. */
+int capset(void *header, const void *data);
+ALONE(capset, (void *header, const void *data), (header, data))
 
 /* Once a program has put a filter on its system calls, the collector's own could be its death: from
  * then on the library is a plain malloc. */
@@ -93,6 +96,12 @@ bool wrap_installs_filter(long nr, long operation)
     return (nr == SYS_prctl && operation == PR_SET_SECCOMP) ||
            (nr == SYS_seccomp && (operation == SECCOMP_SET_MODE_STRICT ||
                                   operation == SECCOMP_SET_MODE_FILTER));
+}
+
+bool wrap_prctl_is_of_task(long operation)
+{
+    return operation == PR_SET_NO_NEW_PRIVS || operation == PR_CAPBSET_DROP ||
+           operation == PR_SET_SECUREBITS || operation == PR_CAP_AMBIENT;
 }
 
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f)
@@ -122,6 +131,10 @@ EXPORT int prctl(int operation, ...)
     for (int i = 0; i < 4; i++)
         a[i] = va_arg(arguments, unsigned long);
     va_end(arguments);
+    if (wrap_prctl_is_of_task(operation)) {
+        bool alone = wrap_alone_begin();
+        return alone_end(alone, real(operation, a[0], a[1], a[2], a[3]));
+    }
     if (!wrap_installs_filter(SYS_prctl, operation))
         return real(operation, a[0], a[1], a[2], a[3]);
     long result = wrap_install_filter(SYS_prctl, operation, (long)a[0], (long)a[1], (long)a[2],

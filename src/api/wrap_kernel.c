@@ -106,15 +106,16 @@ EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
 /* --- the same by syscall() ----------------------------------------------------------------- */
 
 /* A second task would make them fail, or keep what is given up. */
-static bool changes_task(long nr)
+static bool changes_task(long nr, long a)
 {
-    return nr == SYS_unshare || nr == SYS_setns || nr == SYS_capset || nr == 446 /* landlock */;
+    return nr == SYS_unshare || nr == SYS_setns || nr == SYS_capset || nr == 446 /* landlock */ ||
+           (nr == SYS_prctl && wrap_prctl_is_of_task(a));
 }
 
-static long call_alone(long nr, long a, long b, long c)
+static long call_alone(long nr, long a, long b, long c, long d, long e)
 {
     bool alone = wrap_alone_begin();
-    long result = sys_call3(nr, a, b, c);
+    long result = sys_call6(nr, a, b, c, d, e, 0);
 
     if (alone)
         collect_resume();
@@ -124,12 +125,14 @@ static long call_alone(long nr, long a, long b, long c)
 bool wrap_is_special(long nr, long a)
 {
     return nr == SYS_epoll_ctl || nr == SYS_timer_create || nr == SYS_mprotect ||
-           nr == SYS_pkey_mprotect || nr == SYS_userfaultfd || changes_task(nr) ||
+           nr == SYS_pkey_mprotect || nr == SYS_userfaultfd || changes_task(nr, a) ||
            wrap_installs_filter(nr, a);
 }
 
 long wrap_special(long nr, long a, long b, long c, long d, long e, long f)
 {
+    if (changes_task(nr, a))
+        return call_alone(nr, a, b, c, d, e);
     switch (nr) {
     case SYS_epoll_ctl:
         return add_to_epoll(a, b, c, (struct epoll_event *)d);
@@ -140,11 +143,6 @@ long wrap_special(long nr, long a, long b, long c, long d, long e, long f)
     case SYS_seccomp:
     case SYS_prctl:
         return wrap_install_filter(nr, a, b, c, d, e, f);
-    case SYS_unshare:
-    case SYS_setns:
-    case SYS_capset:
-    case 446:                           /* landlock_restrict_self */
-        return call_alone(nr, a, b, c);
     case SYS_userfaultfd:
         if (!wrap_is_stranger(thread_self))
             collect_avoid_userfaultfd();
