@@ -241,8 +241,8 @@ static uint64_t live_less_swept(void)
 
 /* Assists hold the program back only while marking.  When memory is limited, what it would allocate
  * before and after, while the collector waits for a processor or sweeps, is too much: above
- * the goal it sweeps for its memory, and when there is nothing to sweep it makes way for a moment, once
- * per refill.  A cycle that cannot begin thus makes it slow, but never stops it. */
+ * the goal it sweeps for its memory, and when there is nothing to sweep it makes way for a
+ * moment, once per refill.  A cycle that cannot begin thus makes it slow, but never stops it. */
 static COLD void make_way(struct thread *thread)
 {
     if (!collect_is_running() || limiter_limiting(&policy.limiter) ||

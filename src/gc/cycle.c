@@ -9,7 +9,7 @@
  *   5  stop 2: stacks, registers, small roots, what the barrier recorded, the pages still dirty.
  *      If that leads to more than a little work the world is started again, the work
  *      done, and the stop tried again; the last time it does it all
- *   6  every span now needs sweeping; start the world
+ *   6  every span now needs sweeping; start the world; disarm dirty tracking
  *
  * Why nothing is lost.  At the end of stop 2 every root has been scanned as it is in the stop.  An
  * object that was marked by tracing has been scanned since, and whatever was stored into it later is
@@ -524,6 +524,8 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
 
     store_relaxed(&cycle_pressure_ns, 0);
     mark_release();
+    if (report->method == METHOD_USERFAULT)
+        dirty_disarm();
     report->mark_cpu_ns = mark_join(cycles.helpers);
     if (report->method == METHOD_SNAPSHOT)
         report->mark_cpu_ns += snapshot_totals_last()->cpu_ns;

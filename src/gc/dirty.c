@@ -190,6 +190,20 @@ long dirty_rescan(bool rearm, long max_pages)
     return pages;
 }
 
+/* A page that stayed armed would cost the program a fault, 0.65 us, at its next write.  Taking that
+ * back costs us 0.1 us a page, so it pays where one page in six is written between two cycles: in
+ * nearly every program that allocates.  Where it fails, the program just has its faults. */
+void dirty_disarm(void)
+{
+    struct run run = { 0, 0 };
+    size_t pages = 0;
+
+    while (next_run(run.high, &run)) {
+        userfault_disarm(&dirty.userfault, page_address(run.low), page_address(run.high));
+        pause_between(&pages, run.high - run.low);
+    }
+}
+
 /* The descriptors of the child's table are not ours, and its memory is not registered. */
 void dirty_fork_child(void)
 {

@@ -27,6 +27,9 @@ bool dirty_arm(void);
  * function gives up after max_pages.  Returns how many pages (of 4096 bytes) it looked at, more than
  * max_pages when it gave up; -1: tracking was lost. */
 long dirty_rescan(bool rearm, long max_pages);
+/* After stop 2, world running, in pieces too: nothing is armed any more, and the program's next writes
+ * cost no fault. */
+void dirty_disarm(void);
 void dirty_fork_child(void);
 
 #endif

@@ -41,7 +41,7 @@ enum {
     NS_BITS = 10,               /* processor time counts by 1024 ns */
     SLOWED_MAX = 64,            /* assists have slowed allocation by this much at most */
     /* Hundredths of the room under the limit that stay free: pacing is not exact, and memory holds
-     * some MiB that nobody counts: page tables, what is being returned. Go: 3. */
+     * some MiB that nobody counts, such as free pages not yet returned. Go: 3. */
     HEADROOM_PERCENT = 5,
 };
 

@@ -22,5 +22,8 @@ void userfault_close(struct userfault *userfault);
 /* Registers what is mapped in [low, high), private and writable or not; again does no harm.
  * 0; -EBUSY: the program tracks it itself; or another -errno. */
 long userfault_register(struct userfault *userfault, uintptr_t low, uintptr_t high);
+/* Takes back the arming of [low, high): its pages count as written, and the next writes to them cost
+ * no fault. The kernel stops where memory is not registered.  0 or -errno. */
+long userfault_disarm(struct userfault *userfault, uintptr_t low, uintptr_t high);
 
 #endif

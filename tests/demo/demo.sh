@@ -97,10 +97,12 @@ demo_gctrace() { grep '^gc [0-9][0-9]* @' "$demo_work/$1.err" || true; }
 demo_cycles() { demo_gctrace "$1" | awk 'END { print NR }'; }
 demo_median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-# demo_longest_stop_ms -- gctrace lines on stdin; the longest time that one cycle stopped the world.
-# The one place with the formula. Field 5 is A+B+C; the world stands still during all three.
+# demo_longest_stop_ms -- gctrace lines on stdin; the longest time that the world stood still.
+# The one place with the formula. Field 5 is A+B+C: stop 1, marking beside the program, stop 2; of
+# a cycle that marked with the world stopped it is one stop.
 demo_longest_stop_ms() {
-    awk '{ split($5, part, "+"); stop = part[1] + part[2] + part[3] }
+    awk '{ split($5, part, "+"); stop = part[1] > part[3] ? part[1] : part[3]
+           if (/\[stopped\]/) stop = part[1] + part[2] + part[3] }
          stop > longest { longest = stop }
          END { printf "%.1f\n", longest }'
 }
