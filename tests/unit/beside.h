@@ -78,6 +78,11 @@ long dirty_rescan(bool rearm, long max_pages)
     return pages;
 }
 
+/* What is armed costs nothing here. */
+void dirty_disarm(void)
+{
+}
+
 void dirty_fork_child(void)
 {
 }
