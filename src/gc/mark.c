@@ -25,13 +25,13 @@
 enum {
     CHUNK_SPANS = HOSTILE(64, 1),           /* ids claimed at a time */
     PREFETCH_SPANS = 4,         /* headers fetched ahead in a walk */
-    ASSISTANTS = 16,            /* threads that may assist at a time */
+    ASSIST_SLOTS = 16,            /* threads that may assist at a time */
 };
 
 struct worker {
     struct tracer tracer;
     uint64_t cpu_ns;
-    uint32_t claimed;           /* atomic: an assistant's */
+    uint32_t claimed;           /* atomic: an assist's */
 };
 
 /* Written by the leader, except as stated. */
@@ -48,7 +48,7 @@ static struct {
     uint64_t rescans;
     uint64_t shaded[KINDS];     /* atomic: bytes of slots that mark_shade marked */
     struct worker *worker[MARK_WORKERS];        /* atomic; from meta_alloc, kept for ever */
-    struct worker *assistant[ASSISTANTS];       /* atomic; the same */
+    struct worker *assist_slot[ASSIST_SLOTS];       /* atomic; the same */
 } mark = { .list.max_blocks = UINT32_MAX };
 
 /* --- workers ------------------------------------------------------------------ */
@@ -95,7 +95,7 @@ bool mark_prepare(void)
     memset(mark.shaded, 0, sizeof mark.shaded);
     worklist_reset(&mark.list);
     forget_workers(mark.worker, MARK_WORKERS);
-    forget_workers(mark.assistant, ASSISTANTS);
+    forget_workers(mark.assist_slot, ASSIST_SLOTS);
     if (!worker_open(0) || !keep_prepare())
         return false;
     leader()->cpu_ns = host_thread_cpu_ns();
@@ -334,8 +334,8 @@ struct mark_totals mark_totals(void)
         add_totals(&sum, load_acquire(&mark.worker[i]));
     uint64_t own = sum.scanned;
 
-    for (uint32_t i = 0; i < ASSISTANTS; i++)
-        add_totals(&sum, load_acquire(&mark.assistant[i]));
+    for (uint32_t i = 0; i < ASSIST_SLOTS; i++)
+        add_totals(&sum, load_acquire(&mark.assist_slot[i]));
     sum.assisted = sum.scanned - own;
     return sum;
 }
@@ -367,21 +367,21 @@ void mark_fork_child(void)
     store_relaxed(&mark.round, 0);
     store_relaxed(&mark.released, 0);
     store_relaxed(&mark.gone, 0);
-    for (uint32_t i = 0; i < ASSISTANTS; i++)
-        if (mark.assistant[i] != NULL)
-            store_relaxed(&mark.assistant[i]->claimed, 0);
+    for (uint32_t i = 0; i < ASSIST_SLOTS; i++)
+        if (mark.assist_slot[i] != NULL)
+            store_relaxed(&mark.assist_slot[i]->claimed, 0);
 }
 
 /* --- what the program does ------------------------------------------------------------- */
 
-static struct worker *claim_assistant(void)
+static struct worker *claim_assist_slot(void)
 {
-    for (uint32_t i = 0; i < ASSISTANTS; i++) {
-        struct worker *worker = load_acquire(&mark.assistant[i]), *none = NULL;
+    for (uint32_t i = 0; i < ASSIST_SLOTS; i++) {
+        struct worker *worker = load_acquire(&mark.assist_slot[i]), *none = NULL;
         uint32_t free = 0;
 
         if (worker == NULL && (worker = meta_alloc(sizeof *worker)) != NULL &&
-            !cas_acq_rel(&mark.assistant[i], &none, worker))
+            !cas_acq_rel(&mark.assist_slot[i], &none, worker))
             worker = none;
         if (worker != NULL && cas_acq_rel(&worker->claimed, &free, 1))
             return worker;
@@ -394,7 +394,7 @@ uint64_t mark_assist(uint64_t bytes)
     struct worker *worker;
     uint64_t scanned = 0;
 
-    if (!worklist_has_shared(&mark.list) || (worker = claim_assistant()) == NULL)
+    if (!worklist_has_shared(&mark.list) || (worker = claim_assist_slot()) == NULL)
         return 0;
     worklist_enter(&mark.list);
     worker->tracer.list = &mark.list;
