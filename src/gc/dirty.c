@@ -1,7 +1,8 @@
 /* dirty.c -- see dirty.h
  *
- * What is tracked changes as spans come and go, so each walk makes its list of runs from the page
- * map: 8 bytes a page, read in order.  Small gaps are bridged.
+ * What is tracked changes as spans come and go, so each walk finds its runs anew, in the kind bits
+ * of heap/chunk.h: 128 words a GiB, so that stop 2 need not notice how large the heap is.  Small
+ * gaps are bridged.
  *
  * A run that answers -EPERM holds memory that is not registered: pages that realloc moved, or a
  * mapping made afresh.  All of it counts as written, and it is registered again.
@@ -13,6 +14,7 @@
 #include "base/options.h"
 #include "base/park.h"
 #include "gc/mark.h"
+#include "heap/chunk.h"
 #include "heap/span.h"
 #include "os/pagemap.h"
 #include "os/vm.h"
@@ -68,33 +70,40 @@ struct userfault *dirty_userfault(void)
     return &dirty.userfault;
 }
 
-static bool is_tracked(uint64_t entry)
+static uint64_t tracked_pages(size_t page)
 {
-    if (entry_span(entry) == NULL)
-        return false;
-    switch (span_class_kind(entry_span_class(entry))) {
-    case KIND_MALLOC: return true;
-    case KIND_GC: return options.barrier_pages;
-    default: return false;
+    const struct chunk *chunk = chunk_of(page);
+    uint64_t pages = load_relaxed(&chunk->kind[KIND_MALLOC]);
+
+    return options.barrier_pages ? pages | load_relaxed(&chunk->kind[KIND_GC]) : pages;
+}
+
+/* The first page from `page` on that is tracked, or is not; `end` when there is none. */
+static size_t next_page(size_t page, size_t end, bool tracked)
+{
+    while (page < end) {
+        uint64_t pages = (tracked ? tracked_pages(page) : ~tracked_pages(page)) >> page % CHUNK_PAGES;
+
+        if (pages != 0)
+            return min_size(page + lowest_bit(pages), end);
+        page += CHUNK_PAGES - page % CHUNK_PAGES;
     }
+    return end;
 }
 
 /* The next run from page `from` on; false when there is none. */
 static bool next_run(size_t from, struct run *run)
 {
     size_t end = load_relaxed(&arena.bytes) >> PAGE_SHIFT;
-    size_t page = from;
+    size_t low = next_page(from, end, true), next = low, high = low;
 
-    while (page < end && !is_tracked(load_relaxed(&arena.pagemap[page])))
-        page++;
-    if (page == end)
-        return false;
-    run->low = page;
-    run->high = page + 1;
-    for (page++; page < end && page - run->high < GAP_PAGES && page - run->low < PIECE_PAGES; page++)
-        if (is_tracked(load_relaxed(&arena.pagemap[page])))
-            run->high = page + 1;
-    return true;
+    while (next < end && next - high < GAP_PAGES && high - low < PIECE_PAGES) {
+        high = next_page(next, end, false);
+        next = next_page(high, end, true);
+    }
+    run->low = low;
+    run->high = min_size(high, low + PIECE_PAGES);
+    return low < end;
 }
 
 static uintptr_t page_address(size_t page)

@@ -1,10 +1,10 @@
 /* chunk.h -- what is known of every page, 64 pages at a time
  *
  * PURPOSE    A bit for each page of the heap that may hold memory, a bit for each that is in a
- *            free run, and when something was last allocated or freed near it.  The page heap
- *            keeps them; whoever returns memory to the OS reads them, in address order,
- *            without looking at a run.
- * OWNER      HEAP.
+ *            free run, one for each that is a span's, by kind, and when something was last allocated
+ *            or freed near it.  The page heap keeps them; whoever returns memory to the OS, or
+ *            tracks what is written, reads them, in address order, without looking at a span.
+ * OWNER      HEAP.  The kind bits are atomic: read without it.
  * INVARIANT  (pages_check) the free bits are the pages of the runs in bins.  A page that was
  *            never used, or was released since, has no held bit and reads as zero.
  */
@@ -12,12 +12,14 @@
 #define GCALLOC_HEAP_CHUNK_H
 
 #include "heap/arena.h"
+#include "heap/sizeclass.h"
 
 enum { CHUNK_PAGES = 64 };              /* 512 KiB of heap */
 
 struct chunk {
     uint64_t held;
     uint64_t free;
+    uint64_t kind[KINDS];               /* pages of spans that are in use; atomic */
     uint32_t used_at;                   /* coarse ms, modulo 2^32 */
 };
 
@@ -53,6 +55,15 @@ INLINE void chunks_set_free(size_t page, size_t pages, bool value)
 {
     CHUNKS_EACH(chunk, mask, page, page + pages)
         chunk->free = value ? chunk->free | mask : chunk->free & ~mask;
+}
+
+INLINE void chunks_set_kind(size_t page, size_t pages, enum kind kind, bool value)
+{
+    CHUNKS_EACH(chunk, mask, page, page + pages) {
+        uint64_t before = load_relaxed(&chunk->kind[kind]);
+
+        store_relaxed(&chunk->kind[kind], value ? before | mask : before & ~mask);
+    }
 }
 
 INLINE void chunks_stamp(size_t page, size_t pages, uint64_t now_ms)

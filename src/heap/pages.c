@@ -123,6 +123,14 @@ static struct span *page_span(size_t page)
     return entry_span(load_relaxed(&arena.pagemap[page]));
 }
 
+/* Pages that a span in use gets, or gives up (NULL). */
+static void map_pages(size_t page, size_t pages, enum kind kind, struct span *span)
+{
+    for (size_t i = 0; i < pages; i++)
+        map_page(page + i, span);
+    chunks_set_kind(page, pages, kind, span != NULL);
+}
+
 static void map_ends(struct span *run)
 {
     size_t page = page_index(run->base);
@@ -300,8 +308,7 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
     span->zeroed = *zeroed;
     store_relaxed(&span->sweepgen, sweepgen);
     span_format(span, span_class);
-    for (size_t i = 0; i < pages; i++)
-        map_page(page + i, span);
+    map_pages(page, pages, span_kind(span), span);
     return span;
 }
 
@@ -392,8 +399,7 @@ void pages_free(struct span *span)
     size_t pages = span->pages;
     size_t page = page_index(base);
 
-    for (size_t i = 0; i < pages; i++)
-        map_page(page + i, NULL);
+    map_pages(page, pages, span_kind(span), NULL);
     store_release(&span->state, SPAN_UNUSED);
     /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
     if (renew_moved(span)) {
@@ -420,8 +426,7 @@ static bool shrink_locked(struct span *span, size_t pages)
 
     if (run == NULL)
         return false;
-    for (size_t i = pages; i < old; i++)
-        map_page(page + i, NULL);
+    map_pages(page + pages, old - pages, span_kind(span), NULL);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     chunks_stamp(page + pages, old - pages, pages_now_ms());
@@ -443,8 +448,7 @@ static bool extend_locked(struct span *span, size_t pages)
         return false;
     use_pages(run, run->base, pages - old, spare);
     return_spares(spare);
-    for (size_t i = old; i < pages; i++)
-        map_page(page + i, span);
+    map_pages(page + old, pages - old, span_kind(span), span);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     return true;
@@ -560,6 +564,17 @@ static void check_run(struct span *run, unsigned bin)
     CHECK(run_around(page + run->pages / 2) == run);
 }
 
+/* The kind bits say what the page map says. */
+static void check_kinds(size_t page)
+{
+    const struct span *span = page_span(page);
+    bool in_use = span != NULL && span->state >= SPAN_SMALL;
+
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        CHECK((chunk_of(page)->kind[kind] >> page % CHUNK_PAGES & 1) ==
+              (in_use && span_kind(span) == kind));
+}
+
 bool pages_check(void)
 {
     size_t free_pages = 0, idle_pages = 0;
@@ -574,6 +589,8 @@ bool pages_check(void)
     }
     CHECK(free_pages == pages_stats.free_pages && free_pages == count_free_bits());
     CHECK(idle_pages == pages_idle);
+    for (size_t page = 0; page < arena.heap.ready >> PAGE_SHIFT; page++)
+        check_kinds(page);
     CHECK((pages_stats.small_bytes + pages_stats.large_bytes) >> PAGE_SHIFT ==
           pages_stats.heap_pages - free_pages - pages_stats.lost_pages -
               pages_stats.borrowed_pages);
