@@ -178,12 +178,13 @@ static bool stop(struct stop_clock *clock, const char **why)
     return false;
 }
 
-/* Returns how long the program stood still. */
+/* Returns how long the program stood still.  The clock is read first: whoever wakes the program
+ * gives it the processor, most likely, and may have to wait for its turn to look at the clock. */
 static uint64_t start(struct cycle_report *report, const struct stop_clock *clock)
 {
-    world_start();
     uint64_t pause_ns = host_clock_ns() - clock->signal_ns;
 
+    world_start();
     runtime_leave_task();
     dawdle();
     report->stops++;
