@@ -6,6 +6,8 @@
  */
 #include "gc/checkmark.h"
 
+#include <string.h>
+
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/options.h"
@@ -170,11 +172,16 @@ static void close_reached(void)
 static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
                        const uintptr_t *high)
 {
-    (void)unused;
-    for (; low < high; low++) {
-        uintptr_t word = load_relaxed(low);
-        struct source from = { .place = kind == ROOT_STACK ? IN_STACK : IN_DATA, .word = low };
+    const char *last = (const char *)high - sizeof(uintptr_t);
+    size_t step = kind == ROOT_CODE ? 1 : sizeof(uintptr_t);
 
+    (void)unused;
+    for (const char *at = (const char *)low; at <= last; at += step) {
+        struct source from = { .place = kind == ROOT_STACK ? IN_STACK : IN_DATA,
+                               .word = (const uintptr_t *)at };
+        uintptr_t word;
+
+        memcpy(&word, at, sizeof word);
         reach_word(word, &from);
         if (kind == ROOT_STACK && word % 8 == 0)
             reach_word(word - 1, &from);

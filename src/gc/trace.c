@@ -1,6 +1,8 @@
 /* trace.c -- see trace.h */
 #include "gc/trace.h"
 
+#include <string.h>
+
 #include "base/check.h"
 #include "os/vm.h"
 
@@ -295,6 +297,19 @@ static void scan_stack(struct tracer *tracer, const uintptr_t *low, const uintpt
     }
 }
 
+/* Addresses may stand at any byte, but not across the end. */
+static void scan_code(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
+{
+    const char *last = (const char *)high - sizeof(uintptr_t);
+
+    for (const char *at = (const char *)low; at <= last; at++) {
+        uintptr_t word;
+
+        memcpy(&word, at, sizeof word);
+        trace_root_word(tracer, word);
+    }
+}
+
 static void scan_data(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
 {
     while ((low = scan_words(tracer, low, high)) != high)
@@ -304,10 +319,11 @@ static void scan_data(struct tracer *tracer, const uintptr_t *low, const uintptr
 void trace_root_range(struct tracer *tracer, enum root_kind kind, const uintptr_t *low,
                       const uintptr_t *high)
 {
-    if (kind == ROOT_STACK)
-        scan_stack(tracer, low, high);
-    else
-        scan_data(tracer, low, high);
+    switch (kind) {
+    case ROOT_STACK: scan_stack(tracer, low, high); break;
+    case ROOT_CODE: scan_code(tracer, low, high); break;
+    case ROOT_DATA: scan_data(tracer, low, high); break;
+    }
     if (worklist_is_hungry(tracer->list))
         work_share(tracer->list, &tracer->local);
 }

@@ -26,7 +26,7 @@ enum mapping_kind {
 struct mapping {
     uintptr_t low, high;
     uint8_t kind;           /* enum mapping_kind */
-    bool readable;
+    bool readable, executable;
 };
 
 struct mapping_table {

@@ -62,6 +62,7 @@ static bool parse_line(const char *line, struct mapping *mapping)
     bool shared = at[3] == 's';
 
     mapping->readable = at[0] == 'r';
+    mapping->executable = at[2] == 'x';
     at = skip_field(at);            /* permissions */
     at = skip_field(at);            /* offset */
     at = skip_field(at);            /* device */

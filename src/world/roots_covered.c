@@ -13,7 +13,7 @@
 #define COVERED_ROWS ((size_t)8 * 1024)
 
 static struct {
-    struct address_range *rows;         /* sorted, disjoint; some are empty */
+    struct covered *rows;               /* sorted, disjoint; some are empty */
     size_t count;
 } table;
 
@@ -29,16 +29,16 @@ void roots_cover_nothing(void)
     table.count = 0;
 }
 
-void roots_cover(uintptr_t low, uintptr_t high)
+void roots_cover(uintptr_t low, uintptr_t high, bool code)
 {
-    struct address_range *last = table.count > 0 ? &table.rows[table.count - 1] : NULL;
+    struct covered *last = table.count > 0 ? &table.rows[table.count - 1] : NULL;
 
     if (low >= high || (last != NULL && low < last->high))
         return;
-    if (last != NULL && last->high == low)
+    if (last != NULL && last->high == low && last->code == code)
         last->high = high;
     else if (table.count < COVERED_ROWS)
-        table.rows[table.count++] = (struct address_range){ low, high };
+        table.rows[table.count++] = (struct covered){ low, high, code };
 }
 
 /* Index of the first row that ends above the address. */
@@ -72,7 +72,7 @@ static bool split_row(size_t i, uintptr_t low, uintptr_t high)
 void roots_uncover(uintptr_t low, uintptr_t high)
 {
     for (size_t i = first_row(low); i < table.count && table.rows[i].low < high; i++) {
-        struct address_range *row = &table.rows[i];
+        struct covered *row = &table.rows[i];
 
         if (low > row->low && high < row->high && split_row(i, low, high))
             return;
@@ -85,12 +85,12 @@ void roots_uncover(uintptr_t low, uintptr_t high)
     }
 }
 
-struct address_range roots_covered_from(uintptr_t address)
+struct covered roots_covered_from(uintptr_t address)
 {
     size_t i = first_row(address);
 
     while (i < table.count && table.rows[i].low >= table.rows[i].high)
         i++;
     return i < table.count ? table.rows[i]
-                           : (struct address_range){ UINTPTR_MAX, UINTPTR_MAX };
+                           : (struct covered){ UINTPTR_MAX, UINTPTR_MAX, false };
 }

@@ -16,13 +16,19 @@ static void hand_over(struct roots_scan *scan, enum root_kind kind, const void *
     scan->visit(scan->context, kind, low, (const uintptr_t *)((const char *)low + bytes));
 }
 
+/* By how much the next piece begins before the end of a whole one. */
+static size_t overlap(enum root_kind kind, size_t piece)
+{
+    return kind == ROOT_CODE && piece == ROOTS_PIECE_BYTES ? sizeof(uintptr_t) : 0;
+}
+
 static void emit_loads(struct roots_scan *scan, enum root_kind kind, uintptr_t low, uintptr_t high)
 {
     while (low < high) {
         size_t bytes = min_size(high - low, ROOTS_PIECE_BYTES);
 
         hand_over(scan, kind, (const void *)low, bytes);
-        low += bytes;
+        low += bytes - overlap(kind, bytes);
     }
 }
 
@@ -50,7 +56,7 @@ static bool emit_copies(struct roots_scan *scan, enum root_kind kind, uintptr_t 
 
         if (got > 0) {
             hand_over(scan, kind, scan->bounce, (size_t)got);
-            low += (size_t)got;
+            low += (size_t)got - overlap(kind, (size_t)got);
         } else if (got == 0 && access == ACCESS_COPY) {
             low = align_down(low, VM_PAGE) + VM_PAGE;
         } else {
@@ -93,15 +99,34 @@ size_t roots_first_cut(const struct roots_scan *scan, uintptr_t address)
     return low;
 }
 
-bool roots_emit_labelled(struct roots_scan *scan, uintptr_t low, uintptr_t high,
-                         enum root_access access)
+/* What is beside a piece of code may be a guard page, so it is copied. */
+static bool emit_code(struct roots_scan *scan, const struct mapping *mapping, uintptr_t low,
+                      uintptr_t high)
+{
+    struct address_range range = { low, high };
+
+    if (!mapping->readable)
+        return roots_emit(scan, ROOT_CODE, low, high, ACCESS_FORCED);
+    roots_widen_code(&range, mapping->low, mapping->high);
+    return roots_emit(scan, ROOT_CODE, range.low, range.high, ACCESS_COPY);
+}
+
+static bool emit_unlabelled(struct roots_scan *scan, const struct mapping *mapping, uintptr_t low,
+                            uintptr_t high, enum root_access access)
+{
+    return mapping_is_code(mapping) ? emit_code(scan, mapping, low, high)
+                                    : roots_emit(scan, ROOT_DATA, low, high, access);
+}
+
+bool roots_emit_labelled(struct roots_scan *scan, const struct mapping *mapping, uintptr_t low,
+                         uintptr_t high, enum root_access access)
 {
     for (size_t i = roots_first_cut(scan, low); i < scan->cut_count && low < high; i++) {
         const struct stack_cut *cut = &scan->cuts[i];
 
         if (cut->low >= high)
             break;
-        if (low < cut->low && !roots_emit(scan, ROOT_DATA, low, cut->low, access))
+        if (low < cut->low && !emit_unlabelled(scan, mapping, low, cut->low, access))
             return false;
         uintptr_t live = max_size(low, cut->live), end = min_size(high, cut->high);
 
@@ -109,5 +134,5 @@ bool roots_emit_labelled(struct roots_scan *scan, uintptr_t low, uintptr_t high,
             return false;
         low = end;
     }
-    return low >= high || roots_emit(scan, ROOT_DATA, low, high, access);
+    return low >= high || emit_unlabelled(scan, mapping, low, high, access);
 }

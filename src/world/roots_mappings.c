@@ -52,7 +52,8 @@ static bool visit_range(struct roots_scan *scan, const struct page_range *range,
         uintptr_t high = min_size(rows[i].high, range->high);
 
         if (mapping_is_private(&rows[i]) &&
-            !roots_emit_labelled(scan, low, high, access_of(&rows[i], range->present != 0)))
+            !roots_emit_labelled(scan, &rows[i], low, high,
+                                 access_of(&rows[i], range->present != 0)))
             return false;
     }
     return true;
@@ -120,7 +121,7 @@ static struct segment segment_at(const struct roots_scan *scan, uintptr_t low, s
 
     if (!scan->tracked || scan->pagemap.by_words)
         return segment;
-    struct address_range covered = roots_covered_from(low);
+    struct covered covered = roots_covered_from(low);
     size_t i = roots_first_cut(scan, low);
     const struct stack_cut *cut = i < scan->cut_count ? &scan->cuts[i] : NULL;
 
@@ -197,15 +198,18 @@ static bool visit_private(struct roots_scan *scan)
 }
 
 /* Hands over the runs of resident pages among `pages` from low on; resident: a byte a page. */
-static bool visit_resident(struct roots_scan *scan, uintptr_t low, const unsigned char *resident,
-                           size_t pages, enum root_access access)
+static bool visit_resident(struct roots_scan *scan, const struct mapping *mapping, uintptr_t low,
+                           const unsigned char *resident, size_t pages)
 {
+    enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
+
     for (size_t i = 0; i < pages;) {
         size_t end = i;
 
         while (end < pages && (resident[end] & 1) != 0)
             end++;
-        if (end > i && !roots_emit_labelled(scan, low + i * VM_PAGE, low + end * VM_PAGE, access))
+        if (end > i && !roots_emit_labelled(scan, mapping, low + i * VM_PAGE, low + end * VM_PAGE,
+                                            access))
             return false;
         i = end + 1;
     }
@@ -220,7 +224,7 @@ bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *map
 
     if (host_swap_in_use()) {
         if (mapping->high - low <= SWAPPED_SHARED_LIMIT)
-            return roots_emit_labelled(scan, low, mapping->high, access);
+            return roots_emit_labelled(scan, mapping, low, mapping->high, access);
         scan->why = "a large mapping may be swapped out";
         return false;
     }
@@ -232,7 +236,7 @@ bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *map
             scan->why = "mincore failed";
             return false;
         }
-        if (!visit_resident(scan, low, resident, pages, access))
+        if (!visit_resident(scan, mapping, low, resident, pages))
             return false;
         low += pages * VM_PAGE;
     }

@@ -39,18 +39,29 @@ static void emit_copy(struct roots_scan *scan, enum root_kind kind, size_t bytes
     roots_emit(scan, kind, low, low + bytes, ACCESS_LOAD);
 }
 
-/* Visits a copy of what can be read; what cannot is not covered.  forced: past PROT_NONE. */
-static void read_range(struct roots_scan *scan, uintptr_t low, uintptr_t high, bool forced)
+/* What is read: a part of a mapping, or what is covered of it. */
+struct source {
+    uintptr_t low, high;
+    bool code;
+    bool forced;                    /* past PROT_NONE */
+};
+
+/* Visits a copy of what can be read; what cannot is not covered. */
+static void read_pieces(struct roots_scan *scan, const struct source *source, uintptr_t low,
+                        uintptr_t high)
 {
+    enum root_kind kind = source->code ? ROOT_CODE : ROOT_DATA;
+    size_t overlap = source->code ? sizeof(uintptr_t) : 0;
+
     while (low < high) {
         size_t bytes = min_size(high - low, ROOTS_PIECE_BYTES);
-        long got = forced ? remote_read_forced(&scan->remote, scan->bounce, low, bytes)
-                          : remote_read(&scan->remote, scan->bounce, low, bytes);
+        long got = source->forced ? remote_read_forced(&scan->remote, scan->bounce, low, bytes)
+                                  : remote_read(&scan->remote, scan->bounce, low, bytes);
 
         got &= -(long)sizeof(uintptr_t);
         if (got > 0) {
-            emit_copy(scan, ROOT_DATA, (size_t)got);
-            low += (size_t)got;
+            emit_copy(scan, kind, (size_t)got);
+            low += (size_t)got - (got == ROOTS_PIECE_BYTES ? overlap : 0);
             continue;
         }
         uintptr_t page = align_down(low, VM_PAGE);
@@ -58,6 +69,16 @@ static void read_range(struct roots_scan *scan, uintptr_t low, uintptr_t high, b
         low = got < 0 ? high : page + VM_PAGE;
         roots_uncover(page, low);
     }
+}
+
+static void read_range(struct roots_scan *scan, const struct source *source, uintptr_t low,
+                       uintptr_t high)
+{
+    struct address_range range = { low, high };
+
+    if (source->code)
+        roots_widen_code(&range, source->low, source->high);
+    read_pieces(scan, source, range.low, range.high);
 }
 
 /* ------------------------------------------------------------------------ private memory */
@@ -76,7 +97,8 @@ static void arm(struct running_walk *walk, uintptr_t low, uintptr_t high, size_t
 }
 
 /* Visits the pages in [low, high); false when they cannot be listed. */
-static bool read_pages(struct roots_scan *scan, uintptr_t low, uintptr_t high, bool forced)
+static bool read_pages(struct roots_scan *scan, const struct source *source, uintptr_t low,
+                       uintptr_t high)
 {
     while (low < high) {
         uintptr_t next;
@@ -85,7 +107,7 @@ static bool read_pages(struct roots_scan *scan, uintptr_t low, uintptr_t high, b
         if (count < 0 || next <= low)
             return false;
         for (long i = 0; i < count; i++)
-            read_range(scan, scan->ranges[i].low, scan->ranges[i].high, forced);
+            read_range(scan, source, scan->ranges[i].low, scan->ranges[i].high);
         low = next;
     }
     return true;
@@ -95,6 +117,7 @@ static bool read_pages(struct roots_scan *scan, uintptr_t low, uintptr_t high, b
 static void visit_part(struct running_walk *walk, const struct mapping *mapping, uintptr_t low,
                        uintptr_t high)
 {
+    const struct source source = { low, high, mapping_is_code(mapping), !mapping->readable };
     struct roots_scan *scan = &walk->scan;
     bool tracked = false;
     uintptr_t next;
@@ -111,9 +134,9 @@ static void visit_part(struct running_walk *walk, const struct mapping *mapping,
         if (walk->track) {
             if (tracked && pages > 0)
                 arm(walk, low, next, pages);
-            roots_cover(low, next);
+            roots_cover(low, next, source.code);
         }
-        if (!read_pages(scan, low, next, !mapping->readable))
+        if (!read_pages(scan, &source, low, next))
             roots_uncover(low, next);
     }
 }
@@ -190,8 +213,10 @@ void roots_visit_running(struct userfault *userfault, root_visitor visit, void *
 
 /* ------------------------------------------------------------------------ written since */
 
-static void visit_written(struct roots_scan *scan, uintptr_t low, uintptr_t high)
+static void visit_written(struct roots_scan *scan, const struct source *source)
 {
+    uintptr_t low = source->low, high = source->high;
+
     while (low < high) {
         uintptr_t next;
         long count = pagemap_rearm(&scan->pagemap, low, high, scan->ranges, ROOTS_RANGES, &next);
@@ -201,7 +226,7 @@ static void visit_written(struct roots_scan *scan, uintptr_t low, uintptr_t high
             return;
         }
         for (long i = 0; i < count; i++)
-            read_range(scan, scan->ranges[i].low, scan->ranges[i].high, false);
+            read_range(scan, source, scan->ranges[i].low, scan->ranges[i].high);
         low = next;
     }
 }
@@ -216,11 +241,12 @@ size_t roots_visit_written(root_visitor visit, void *context)
     roots_scan_begin(&scan, visit, context);
     roots_open_pagemap(&scan);
     for (uintptr_t at = 0;;) {
-        struct address_range covered = roots_covered_from(at);
+        const struct covered covered = roots_covered_from(at);
+        const struct source source = { max_size(at, covered.low), covered.high, covered.code, false };
 
         if (covered.low == UINTPTR_MAX)
             break;
-        visit_written(&scan, max_size(at, covered.low), covered.high);
+        visit_written(&scan, &source);
         at = covered.high;
     }
     roots_scan_end(&scan);

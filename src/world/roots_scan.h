@@ -23,6 +23,12 @@ struct stack_cut { uintptr_t low, live, high; };
 
 struct address_range { uintptr_t low, high; };
 
+/* Private memory that was read while the program ran. */
+struct covered {
+    uintptr_t low, high;
+    bool code;                      /* read as ROOT_CODE */
+};
+
 struct roots_scan {
     root_visitor visit;
     void *context;
@@ -60,9 +66,10 @@ enum root_access {
 /* Hands over the words of [low, high). */
 bool roots_emit(struct roots_scan *scan, enum root_kind kind, uintptr_t low, uintptr_t high,
                 enum root_access access);
-/* The same, labelled by the stack cuts: ROOT_STACK, ROOT_DATA, or nothing. */
-bool roots_emit_labelled(struct roots_scan *scan, uintptr_t low, uintptr_t high,
-                         enum root_access access);
+/* The same of a part of a mapping, labelled by the stack cuts: ROOT_STACK, nothing, or what the
+ * mapping holds. */
+bool roots_emit_labelled(struct roots_scan *scan, const struct mapping *mapping, uintptr_t low,
+                         uintptr_t high, enum root_access access);
 void roots_emit_word(struct roots_scan *scan, enum root_kind kind, uintptr_t word);
 
 /* Builds the cuts from the stopped tasks and hands over what does not lie in a scanned mapping:
@@ -84,6 +91,22 @@ INLINE bool mapping_is_private(const struct mapping *mapping)
 {
     return mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MAIN_STACK ||
            mapping->kind == MAPPING_FILE;
+}
+
+/* Anonymous memory that may be executed holds what the program itself compiled. */
+INLINE bool mapping_is_code(const struct mapping *mapping)
+{
+    return mapping->executable &&
+           (mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MEMORY);
+}
+
+/* An address may stand across an end of [range->low, range->high), in the memory [low, high). */
+INLINE void roots_widen_code(struct address_range *range, uintptr_t low, uintptr_t high)
+{
+    if (range->low > low)
+        range->low -= sizeof(uintptr_t);
+    if (range->high < high)
+        range->high += sizeof(uintptr_t);
 }
 
 /* A mapping with fewer pages of its own is read anew in the stop: that costs less than arming,
@@ -119,9 +142,9 @@ extern struct roots_running roots_running;  /* written by the task that runs the
 /* The stretches that were read while the program ran; see roots_covered.c. */
 bool roots_covered_gather(void);
 void roots_cover_nothing(void);
-void roots_cover(uintptr_t low, uintptr_t high);    /* in ascending order */
+void roots_cover(uintptr_t low, uintptr_t high, bool code);     /* in ascending order */
 void roots_uncover(uintptr_t low, uintptr_t high);
 /* The first that ends above the address; above all addresses when there is none. */
-struct address_range roots_covered_from(uintptr_t address);
+struct covered roots_covered_from(uintptr_t address);
 
 #endif

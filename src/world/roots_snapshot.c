@@ -40,7 +40,8 @@ static bool visit_known_range(struct roots_scan *scan, uintptr_t low, uintptr_t 
 
         if (mapping->high <= low || !mapping_is_private(mapping))
             continue;
-        if (!roots_emit_labelled(scan, max_size(low, mapping->low), min_size(high, mapping->high),
+        if (!roots_emit_labelled(scan, mapping, max_size(low, mapping->low),
+                                 min_size(high, mapping->high),
                                  mapping->readable ? ACCESS_COPY : ACCESS_FORCED))
             return false;
     }

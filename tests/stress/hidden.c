@@ -91,6 +91,45 @@ static uintptr_t unreadable_get(void)
     return map_get();
 }
 
+/* The operand of an instruction: at an odd address, across a page, in memory that may be run; large
+ * enough to be tracked while a cycle marks. */
+enum { CODE_BYTES = 1 << 20, CODE_AT = 4096 * 40 - 3 };
+static char *code;
+static void code_put(uintptr_t block)
+{
+    code = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < CODE_BYTES; i += 4096)
+        code[i] = (char)0xc3;
+    memcpy(code + CODE_AT, &block, sizeof block);
+}
+static uintptr_t code_get(void)
+{
+    uintptr_t block;
+    memcpy(&block, code + CODE_AT, sizeof block);
+    munmap(code, CODE_BYTES);
+    return block;
+}
+static void code_sealed_put(uintptr_t block)
+{
+    code_put(block);
+    mprotect(code, CODE_BYTES, PROT_READ | PROT_EXEC);
+}
+static void code_shared_put(uintptr_t block)
+{
+    int fd = memfd_create("code", 0);
+    if (ftruncate(fd, CODE_BYTES) != 0)
+        abort();
+    code = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED, fd, 0);
+    close(fd);
+    memcpy(code + CODE_AT, &block, sizeof block);
+}
+static void code_late_put(uintptr_t block)
+{
+    code_put(0);
+    gc_collect();
+    memcpy(code + CODE_AT, &block, sizeof block);
+}
+
 static uintptr_t *broken;
 static void brk_put(uintptr_t block) { broken = sbrk(4096); broken[9] = block; }
 static uintptr_t brk_get(void) { return broken[9]; }
@@ -303,6 +342,10 @@ static const struct place places[] = {
     { "anonymous shared mapping", shared_put, map_get },
     { "memfd mapping", memfd_put, map_get },
     { "mapping made PROT_NONE", unreadable_put, unreadable_get },
+    { "compiled code", code_put, code_get },
+    { "compiled code made read-only", code_sealed_put, code_get },
+    { "compiled code in a memfd", code_shared_put, code_get },
+    { "compiled code, in a tracked mapping", code_late_put, code_get },
     { "brk heap", brk_put, brk_get },
     { "gc_alloc object", chain_put, chain_get },
     { "malloc block moved by realloc", realloced_put, chain_get },

@@ -84,7 +84,7 @@ enum { NEEDLES = 64 };
 static volatile uintptr_t key = 0x5bd1e995a7c3f00fu;
 #define BASE 0x00c0ffee00000000u
 
-static int seen_as[2][NEEDLES];         /* by kind */
+static int seen_as[3][NEEDLES];         /* by kind */
 static size_t largest_piece, bytes_seen;
 static bool tracked;                    /* the visit is the second stop of a cycle */
 static const char *why;
@@ -94,13 +94,17 @@ static void (*when_seen)(int id);       /* called in the middle of a visit, unle
 static void look(void *context, enum root_kind kind, const uintptr_t *low, const uintptr_t *high)
 {
     uintptr_t local_key = key;
+    const char *last = (const char *)high - sizeof(uintptr_t);
+    size_t step = kind == ROOT_CODE ? 1 : sizeof(uintptr_t);
 
     (void)context;
     bytes_seen += (size_t)((const char *)high - (const char *)low);
     largest_piece = max_size(largest_piece, (size_t)((const char *)high - (const char *)low));
-    for (; low < high; low++) {
-        uintptr_t id = (*low ^ local_key) - BASE;
+    for (const char *at = (const char *)low; at <= last; at += step) {
+        uintptr_t id;
 
+        memcpy(&id, at, sizeof id);
+        id = (id ^ local_key) - BASE;
         if (id >= NEEDLES)
             continue;
         seen_as[kind][id]++;
@@ -142,7 +146,7 @@ static NOINLINE bool visit(void)
 
 static int times_seen(int id)
 {
-    return seen_as[ROOT_STACK][id] + seen_as[ROOT_DATA][id];
+    return seen_as[ROOT_STACK][id] + seen_as[ROOT_DATA][id] + seen_as[ROOT_CODE][id];
 }
 
 static bool found(int id)

@@ -63,6 +63,29 @@ static void memory_written_then_protected(void **state)
     munmap(memory, 40 * 4096);
 }
 
+/* The operand of an instruction: at an odd address, across pages, across the pieces that are handed
+ * over, in the first and last bytes; and nowhere else is anything read so. */
+static void operands_in_code(void **state)
+{
+    static const size_t places[] = { 0, 8, 4096 * 9 - 3, (128 << 10) - 1, (128 << 10) - 13,
+                                     (128 << 10) + 1, 64 * 4096 - 9, 64 * 4096 - 8 };
+    char *memory = map_pages(64, MAP_PRIVATE);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        for (size_t page = 0; page < 64; page++)
+            memory[page * 4096] = 1;
+        plant(memory + places[i], 19);
+        assert_int_equal(found(19), places[i] % 8 == 0);
+        assert_int_equal(mprotect(memory, 64 * 4096, PROT_READ | PROT_EXEC), 0);
+        assert_true(found(19));
+        mprotect(memory, 64 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+        expect_at(memory + places[i], 19);
+        mprotect(memory, 64 * 4096, PROT_READ | PROT_WRITE);
+    }
+    munmap(memory, 64 * 4096);
+}
+
 static void shared_memory(void **state)
 {
     char *memory = map_pages(8, MAP_SHARED);
@@ -346,6 +369,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_brk_heap),
     cmocka_unit_test(private_memory),
     cmocka_unit_test(memory_written_then_protected),
+    cmocka_unit_test(operands_in_code),
     cmocka_unit_test(shared_memory),
     cmocka_unit_test(shared_memory_not_yet_touched_after_fork),
     cmocka_unit_test(memory_of_a_memfd),

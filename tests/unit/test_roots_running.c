@@ -268,6 +268,28 @@ static void one_unreadable_page_costs_no_more_than_itself(void **state)
     munmap(memory, 4096 * 4096);
 }
 
+/* Compiled code: operands stand at any byte, also across two pages of which one was written. */
+static void operands_in_code_are_seen(void **state)
+{
+    char *memory = map_written(512);
+
+    (void)state;
+    mprotect(memory, 512 * 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+    plant(memory + 7 * 4096 - 5, 33);
+    plant(memory + (128 << 10) - 3, 34);
+    begin();
+    assert_true(seen_running(33) && times_seen(34) > 0);
+    plant(memory + 30 * 4096 - 5, 35);
+    look_at_written();
+    assert_true(times_seen(35) > 0);
+    plant(memory + 40 * 4096 - 5, 36);
+    assert_true(found(36));
+    assert_int_equal(times_seen(35), 0);        /* armed, and not written since */
+    uproot(memory + 40 * 4096 - 5);
+    assert_false(found(36));
+    munmap(memory, 512 * 4096);
+}
+
 static void a_private_file_is_seen(void **state)
 {
     int fd = memfd_create("file", 0);
@@ -663,6 +685,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(memory_moved_is_seen, setup),
     cmocka_unit_test_setup(memory_given_back_and_written_again_is_seen, setup),
     cmocka_unit_test_setup(protected_memory_is_seen, setup),
+    cmocka_unit_test_setup(operands_in_code_are_seen, setup),
     cmocka_unit_test_setup(one_unreadable_page_costs_no_more_than_itself, setup),
     cmocka_unit_test_setup(a_private_file_is_seen, setup),
     cmocka_unit_test_setup(memory_that_became_a_stack_is_read_as_one, setup),
