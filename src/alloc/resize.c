@@ -225,7 +225,7 @@ size_t alloc_trim(void)
     while (sweep_some(64))
         ;
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        if (thread->cache.magazines[c].fill != 0)
+        if (magazine_fill(&thread->cache, c) != 0)
             mcache_flush(&thread->cache, c, UINT32_MAX);
         for (struct thread *other = thread_list(); other != NULL; other = other->next)
             ready_trim(&other->cache.ready[c], 0);

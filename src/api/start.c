@@ -78,8 +78,8 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
     options_read(environment, getauxval(AT_SECURE) != 0);
     mcache_set_sweeper(sweep_span);
     thread_announce_main();
-    if (options.hardened)
-        mcache_init(&thread_self->cache);
+    if (options.hardened || options.gccheckmark)
+        mcache_close(&thread_self->cache);      /* the loader has opened some */
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
     atexit(at_exit);
     if (world_init())

@@ -73,23 +73,59 @@ void mcache_set_sweeper(span_sweeper sweep)
     ensure_swept = sweep;
 }
 
-void mcache_init(struct mcache *cache)
-{
-    struct cached *at = cache->entries;
+uint32_t magazine_bottom[SPAN_CLASSES + 1];
 
-    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        /* gccheckmark: every free goes the slow way, which clears the block. */
-        cache->magazines[c].limit = options.gccheckmark ? 0 : mcache_limit(c);
-        cache->magazines[c].entries = at;
-        at += capacity(c) + 1;
+void mcache_layout(void)
+{
+    size_t at = offsetof(struct mcache, entries);
+
+    for (unsigned c = 0; c <= SPAN_CLASSES; c++) {
+        magazine_bottom[c] = (uint32_t)at;
+        if (c < SPAN_CLASSES)
+            at += (capacity(c) + 1u) * sizeof(struct cached);
     }
-    CHECK(at <= cache->entries + MCACHE_ENTRIES);
+    CHECK(at < sizeof(struct mcache));
+}
+
+void magazine_open(struct mcache *cache, unsigned span_class)
+{
+    struct magazine *magazine = &cache->magazines[span_class];
+    uint32_t bottom = magazine_bottom[span_class];
+    uint16_t limit = mcache_limit(span_class);
+
+    if (magazine->top == 0)
+        magazine->top = bottom;
+    /* I2: closed while a cycle marks.  gccheckmark: every free goes the slow way, which clears the
+     * block. */
+    if (limit != 0 && !load_relaxed(&span_allocate_black) && !options.gccheckmark)
+        magazine->limit = bottom + limit * (uint32_t)sizeof(struct cached);
+}
+
+void mcache_open(struct mcache *cache)
+{
+    for (unsigned c = 0; c < SPAN_CLASSES; c++)
+        if (cache->magazines[c].top != 0)
+            magazine_open(cache, c);
 }
 
 void mcache_close(struct mcache *cache)
 {
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         cache->magazines[c].limit = 0;
+}
+
+void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry)
+{
+    uint32_t limit = mcache_limit(span_class), fill = magazine_fill(cache, span_class);
+
+    if (cache->magazines[span_class].limit == 0)
+        magazine_open(cache, span_class);
+    if (fill >= limit) {
+        mcache_flush(cache, span_class, (limit + 1) / 2u);
+        fill = magazine_fill(cache, span_class);
+    }
+    *magazine_entry(cache, span_class, fill) = entry;
+    magazine_set_fill(cache, span_class, fill + 1);
 }
 
 /* --- ready lists ------------------------------------------------------------ */
@@ -248,14 +284,14 @@ static void release_slots(const struct cached *entries, uint32_t count)
 
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 {
-    struct magazine *magazine = &cache->magazines[span_class];
+    uint32_t fill = magazine_fill(cache, span_class);
+    struct cached *entries = magazine_entry(cache, span_class, 0);
 
-    count = (uint32_t)min_size(count, magazine->fill);
+    count = (uint32_t)min_size(count, fill);
     for (uint32_t done = 0; done < count; done += FLUSH_BATCH)
-        release_slots(magazine->entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
-    memmove(magazine->entries, magazine->entries + count,
-            (magazine->fill - count) * sizeof *magazine->entries);
-    magazine->fill -= count;
+        release_slots(entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
+    memmove(entries, entries + count, (fill - count) * sizeof *entries);
+    magazine_set_fill(cache, span_class, fill - count);
     cache->flushes++;
     cache->freed_count += count;
     size_t bytes = count * size_classes[span_class_size_class(span_class)].slot_bytes;
@@ -280,13 +316,17 @@ static COLD void clear_slots(const struct span *span, uint32_t word, uint64_t sl
 static void push_word(struct mcache *cache, unsigned span_class, const struct span *span,
                       uint32_t word, uint64_t taken)
 {
-    struct magazine *magazine = &cache->magazines[span_class];
-    struct cached *entry = magazine->entries + magazine->fill;
+    uint32_t fill = magazine_fill(cache, span_class);
+    struct cached *entry = magazine_entry(cache, span_class, fill);
+
+    if (UNLIKELY(cache->magazines[span_class].top == 0))
+        magazine_open(cache, span_class);
+
     uintptr_t base = span->base + (size_t)word * 64 * span->slot_bytes;
 
     if (UNLIKELY(options.gccheckmark))
         clear_slots(span, word, taken);
-    magazine->fill += count_bits(taken);
+    magazine_set_fill(cache, span_class, fill + count_bits(taken));
     for (; taken != 0; entry++) {
         uint32_t bit = log2_floor(taken);
         entry->slot = (void *)(base + bit * span->slot_bytes);
@@ -447,7 +487,7 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
 {
     struct span *next;
 
-    if (cache->magazines[span_class].fill != 0)
+    if (magazine_fill(cache, span_class) != 0)
         mcache_flush(cache, span_class, UINT32_MAX);
     if (cache->current[span_class] != NULL) {
         abandon_span(cache->current[span_class]);

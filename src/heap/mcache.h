@@ -7,9 +7,9 @@
  * LOCKING    None.  Ready lists are lock-free stacks that are pushed by anyone
  *            and taken whole by anyone (no ABA).
  * LIFETIME   Type-stable, part of struct thread; reused by a later thread.
- * INVARIANT  I2, I3 of the design: a slot is read before `fill` is stored, and
- *            stored before `fill` is; so entries[fill] is the only slot that may be in
- *            flight, and whoever stops the thread marks it too.
+ * INVARIANT  I2, I3 of the design: a slot is read before `top` is stored, and
+ *            stored before `top` is; so the entry above the top is the only one whose slot
+ *            may be in flight, and whoever stops the thread marks it too.
  */
 #ifndef GCALLOC_HEAP_MCACHE_H
 #define GCALLOC_HEAP_MCACHE_H
@@ -24,10 +24,15 @@ struct cached {
     uint8_t *state;
 };
 
+/* Both are offsets of an entry, in bytes from the start of the mcache: an entry is one addition away, and
+ * what malloc and free need of a class shares 8 bytes.  Below a magazine's first entry lies one
+ * that is always empty: malloc tells from the slot it loads, NULL, that there is none.
+ *     0, 0         never used; the empty entry is the magazine of class 0, which holds nothing
+ *     top, 0       closed for frees
+ *     top, limit   open */
 struct magazine {
-    uint32_t fill;              /* slots in it.  Owner; read with the world stopped. */
-    uint32_t limit;             /* free pushes while fill < limit.  Owner, or 0 set by stop 1. */
-    struct cached *entries;     /* constant; room for one more than the largest limit */
+    uint32_t top;               /* the newest slot's entry.  Owner; read with the world stopped. */
+    uint32_t limit;             /* free pushes while top < limit.  Owner, or 0 set by stop 1. */
 };
 
 struct ready_list {
@@ -56,12 +61,41 @@ struct mcache {
 /* Spans without a living home. */
 extern struct ready_list central[SPAN_CLASSES];
 
-/* Push limit of a class's magazine; 0 for large objects, for
+/* Where the empty entry of a class's magazine lies; the next class's ends it. */
+extern uint32_t magazine_bottom[SPAN_CLASSES + 1];
+/* Lays the magazines out; once, before there is an mcache. */
+void mcache_layout(void);
+
+INLINE uint32_t magazine_fill(const struct mcache *cache, unsigned span_class)
+{
+    uint32_t top = load_relaxed(&cache->magazines[span_class].top);
+
+    return top == 0 ? 0 : (top - magazine_bottom[span_class]) / (uint32_t)sizeof(struct cached);
+}
+
+/* Index 0 is the oldest slot; the one past the newest may be in flight. */
+INLINE struct cached *magazine_entry(struct mcache *cache, unsigned span_class, uint32_t index)
+{
+    return (struct cached *)((char *)cache + magazine_bottom[span_class]) + 1 + index;
+}
+
+/* Outside of the fast paths. */
+INLINE void magazine_set_fill(struct mcache *cache, unsigned span_class, uint32_t fill)
+{
+    cache->magazines[span_class].top =
+        magazine_bottom[span_class] + fill * (uint32_t)sizeof(struct cached);
+}
+
+/* How many slots a class's magazine takes from free; 0 for large objects, for
  * blocks shared by the tiny allocator, and in hardened mode. */
 uint16_t mcache_limit(unsigned span_class);
-/* Sets every limit; the magazines were empty. */
-void mcache_init(struct mcache *cache);
-/* Sets every limit to 0: each free goes the slow way, until mcache_init. */
+/* The first use of a class's magazine, or after it was closed: opens it for frees, if it may be. */
+void magazine_open(struct mcache *cache, unsigned span_class);
+/* Pushes a slot, opening the magazine, and after flushing half of a full one. */
+void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry);
+/* Opens every magazine that is in use. */
+void mcache_open(struct mcache *cache);
+/* Sets every limit to 0: each free goes the slow way, until mcache_open. */
 void mcache_close(struct mcache *cache);
 
 /* Called on a span before its bits are read as the truth, or before it is given

@@ -113,9 +113,9 @@ static struct span *find_run(size_t pages)
 
 static void map_page(size_t page, struct span *span)
 {
-    uint64_t class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
+    unsigned class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
 
-    store_release(&arena.pagemap[page], class << 48 | (uintptr_t)span);
+    store_release(&arena.pagemap[page], make_entry(span, class));
 }
 
 static struct span *page_span(size_t page)

@@ -59,7 +59,7 @@ static void count_thread(struct census *census, const struct thread *thread)
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         unsigned size_class = span_class_size_class(c);
         census->class_refilled[size_class] += load_relaxed(&cache->class_refilled[c]);
-        census->classes[size_class].cached += load_relaxed(&cache->magazines[c].fill);
+        census->classes[size_class].cached += magazine_fill(cache, c);
     }
 }
 

@@ -180,7 +180,8 @@ static struct thread *link_thread(void)
 
     if (thread == NULL)
         return NULL;
-    mcache_init(&thread->cache);
+    if (threads.head == NULL)
+        mcache_layout();
     thread->next = threads.head;
     store_release(&threads.head, thread);
     return thread;

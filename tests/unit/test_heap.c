@@ -26,37 +26,33 @@ static struct mcache *new_cache(void)
     struct mcache *cache = meta_alloc(sizeof *cache);
 
     assert_non_null(cache);
-    mcache_init(cache);
+    mcache_layout();
     return cache;
 }
 
 static void *pop(struct mcache *cache, unsigned class)
 {
-    struct magazine *magazine = &cache->magazines[class];
-
-    while (magazine->fill == 0) {
+    while (magazine_fill(cache, class) == 0) {
         if (mcache_refill(cache, class) != 0 ||
             (mcache_take_central(cache, class) && mcache_refill(cache, class) != 0))
             break;
         mcache_adopt(cache, class, pages_alloc_small(class, GENERATION));
     }
-    struct cached entry = magazine->entries[--magazine->fill];
+    uint32_t newest = magazine_fill(cache, class) - 1;
+    struct cached entry = *magazine_entry(cache, class, newest);
 
+    magazine_set_fill(cache, class, newest);
     *entry.state = SLOT_OUT;
     return entry.slot;
 }
 
 static void push(struct mcache *cache, unsigned class, void *slot)
 {
-    struct magazine *magazine = &cache->magazines[class];
     struct span *span = span_of((uintptr_t)slot);
     uint32_t index = span_slot_of(span, (uintptr_t)slot - span->base);
 
-    if (magazine->fill >= magazine->limit)
-        mcache_flush(cache, class, (magazine->limit + 1) / 2);
     span->slot_state[index] = SLOT_IN;
-    magazine->entries[magazine->fill++] =
-        (struct cached){ .slot = slot, .state = &span->slot_state[index] };
+    magazine_push(cache, class, (struct cached){ .slot = slot, .state = &span->slot_state[index] });
 }
 
 static bool heap_is_sound(void)
