@@ -1,6 +1,6 @@
 /* mcache.c -- see mcache.h
  *
- * Why frees need no owner.  flush sets the slot's bit in `freed`, an atomic or,
+ * Why frees need no owner.  flush sets the slot's bit in `freed`, an atomic or (when it is not alone),
  * whoever owns the span; the old bit set means a double free.  The owner
  * merges the bits when it looks for free slots.  What is left to decide is who finds
  * a span that has free slots again: the thread that sets a bit in an idle span flips
@@ -30,7 +30,7 @@ enum {
      * a span each time: about so many bytes, at most so many spans.  A list that holds
      * more, and more than a quarter of its length, is trimmed to half of that. */
     EMPTIES_BYTES = HOSTILE(512 << 10, 0),
-    EMPTIES_MOST = 8,
+    EMPTIES_MOST = 16,
 };
 
 struct ready_list central[SPAN_CLASSES];
@@ -128,6 +128,39 @@ void magazine_push(struct mcache *cache, unsigned span_class, struct cached entr
     magazine_set_fill(cache, span_class, fill + 1);
 }
 
+/* --- words that any thread may change: Note [ALONE] ------------------------- */
+
+static uint64_t or_freed(struct slot_bits *bits, uint64_t mask)
+{
+    if (load_relaxed(&heap_shared) != 0)
+        return fetch_or_acq_rel(&bits->freed, mask);
+    uint64_t before = load_relaxed(&bits->freed);
+
+    store_relaxed(&bits->freed, before | mask);
+    return before;
+}
+
+static uint64_t take_freed(struct slot_bits *bits)
+{
+    if (load_relaxed(&heap_shared) != 0)
+        return exchange_acquire(&bits->freed, 0);
+    uint64_t before = load_relaxed(&bits->freed);
+
+    store_relaxed(&bits->freed, 0);
+    return before;
+}
+
+/* Returns what is live afterwards. */
+static uint32_t add_live(struct span *span, uint32_t slots)
+{
+    if (load_relaxed(&heap_shared) != 0)
+        return fetch_add_acq_rel(&span->live, slots) + slots;
+    uint32_t after = load_relaxed(&span->live) + slots;
+
+    store_relaxed(&span->live, after);
+    return after;
+}
+
 /* --- ready lists ------------------------------------------------------------ */
 
 static void ready_push(struct ready_list *list, struct span *span)
@@ -223,7 +256,7 @@ static void slots_freed(struct span *span, uint32_t count)
 
     if (load_relaxed(&span->claimed) == 0 && exchange_seq_cst(&span->claimed, 1) == 0)
         ready_push(list, span);
-    if (fetch_sub_acq_rel(&span->live, count) != count)
+    if (add_live(span, -count) != 0)
         return;
     uint32_t empties = fetch_add_relaxed(&list->empties, 1) + 1;
     uint32_t tolerated = empties_tolerated(span_class);
@@ -234,7 +267,7 @@ static void slots_freed(struct span *span, uint32_t count)
 
 static void set_freed(struct span *span, uint32_t word, uint64_t mask, uint32_t count)
 {
-    uint64_t before = fetch_or_acq_rel(&span->bits[word].freed, mask);
+    uint64_t before = or_freed(&span->bits[word], mask);
 
     if (UNLIKELY((before & mask) != 0))
         die_double_free(span, word * 64 + lowest_bit(before & mask));
@@ -252,20 +285,17 @@ static uint32_t release_neighbours(const struct cached *entries, struct span *co
                                    uint32_t count)
 {
     struct span *span = spans[0];
-    uint32_t first = (uint32_t)(entries[0].state - span->slot_state);
-    uint64_t mask = 1ull << (first & 63);
-    uint32_t done = 1;
+    uint32_t word = (uint32_t)(entries[0].state - span->slot_state) >> 6, done = 0;
+    const uint8_t *first = span->slot_state + word * 64;
+    uint64_t mask = 0;
 
-    for (; done < count && spans[done] == span; done++) {
-        uint32_t slot = (uint32_t)(entries[done].state - span->slot_state);
-        uint64_t bit = 1ull << (slot & 63);
-        if ((slot ^ first) >> 6 != 0)
-            break;
-        if (UNLIKELY((mask & bit) != 0))
-            die_double_free(span, slot);
-        mask |= bit;
+    /* A state byte of another span is not one of these 64. */
+    for (size_t bit; done < count && (bit = (size_t)(entries[done].state - first)) < 64; done++) {
+        if (UNLIKELY((mask >> bit & 1) != 0))
+            die_double_free(span, word * 64 + (uint32_t)bit);
+        mask |= 1ull << bit;
     }
-    set_freed(span, first >> 6, mask, done);
+    set_freed(span, word, mask, done);
     return done;
 }
 
@@ -275,8 +305,11 @@ static void release_slots(const struct cached *entries, uint32_t count)
     struct span *spans[FLUSH_BATCH];
 
     for (uint32_t i = 0; i < count; i++) {
-        spans[i] = span_of((uintptr_t)entries[i].slot);
-        PREFETCH_WRITE(spans[i]);
+        uintptr_t slot = (uintptr_t)entries[i].slot;
+        bool same = i > 0 && (slot ^ (uintptr_t)entries[i - 1].slot) < PAGE_BYTES;
+        spans[i] = same ? spans[i - 1] : span_of(slot);
+        if (!same)
+            PREFETCH_WRITE(spans[i]);
     }
     for (uint32_t done = 0; done < count;)
         done += release_neighbours(entries + done, spans + done, count - done);
@@ -321,17 +354,22 @@ static void push_word(struct mcache *cache, unsigned span_class, const struct sp
 
     if (UNLIKELY(cache->magazines[span_class].top == 0))
         magazine_open(cache, span_class);
-
-    uintptr_t base = span->base + (size_t)word * 64 * span->slot_bytes;
-
     if (UNLIKELY(options.gccheckmark))
         clear_slots(span, word, taken);
     magazine_set_fill(cache, span_class, fill + count_bits(taken));
-    for (; taken != 0; entry++) {
-        uint32_t bit = log2_floor(taken);
-        entry->slot = (void *)(base + bit * span->slot_bytes);
-        entry->state = &span->slot_state[word * 64 + bit];
-        taken &= ~(1ull << bit);
+    /* Runs of neighbours: a fresh or wholly free word is one. */
+    while (taken != 0) {
+        uint32_t last = log2_floor(taken);
+        uint64_t zeros = ~taken << (63 - last);
+        uint32_t run = zeros == 0 ? last + 1 : 63 - log2_floor(zeros);
+        uintptr_t slot = span_slot_address(span, word * 64 + last);
+        uint8_t *state = &span->slot_state[word * 64 + last];
+
+        for (uint32_t i = 0; i < run; i++) {
+            *entry++ = (struct cached){ .slot = (void *)slot, .state = state-- };
+            slot -= span->slot_bytes;
+        }
+        taken &= run == last + 1 ? 0 : ~0ull >> (63 - last + run);
     }
 }
 
@@ -356,7 +394,7 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
                                                  : span->next_word + i - words;
         struct slot_bits *bits = &span->bits[w];
         if (load_relaxed(&bits->freed) != 0) {
-            uint64_t freed = exchange_acquire(&bits->freed, 0);
+            uint64_t freed = take_freed(bits);
             store_relaxed(&bits->alloc, bits->alloc & ~freed);
             store_relaxed(&bits->condemned, bits->condemned & ~freed);
         }
@@ -370,7 +408,7 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
         if (UNLIKELY(load_relaxed(&span_allocate_black)))
             fetch_or_acq_rel(&bits->mark, taken);
         store_release(&bits->alloc, bits->alloc | taken);
-        fetch_add_acq_rel(&span->live, count_bits(taken));
+        add_live(span, count_bits(taken));
         span->next_word = w;
         push_word(cache, span_class, span, w, taken);
         return count_bits(taken);

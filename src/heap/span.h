@@ -98,6 +98,11 @@ struct span {
  * Atomic; written with the world stopped, read in the runtime. */
 extern uint32_t span_allocate_black;
 
+/* More than one task may touch the heap: what changes words that any thread may change needs a bus lock, which
+ * costs more than all the rest of a flush.  Set once, for ever, before a second task does: see Note [ALONE]
+ * in world/thread.c.  Atomic. */
+extern uint32_t heap_shared;
+
 /* Which slot holds the byte at offset: one multiplication, exact for every offset
  * below a span's size.  The low half of the same product is below the
  * divider exactly when the offset is the start of a slot (Lemire, Kaser and

@@ -15,6 +15,13 @@
  * thread inside and waits, or the thread sees the gate closed and backs out.  A handler
  * of the program that interrupts runtime_enter and allocates enters and leaves in
  * balance, and in_runtime is its own nesting count: the interrupted store is still right.
+ *
+ * Note [ALONE]  While one thread alone touches the heap, heap/mcache.c does without bus locks.  Whoever
+ * comes second stores heap_shared first: another thread in thread_attach, a task of ours before its
+ * clone (task.c).  The first thread may have loaded 0 just before and be about to store: only
+ * in the runtime.  So a second thread waits until it has seen nobody there; by Note [GATE]'s argument who
+ * enters later loads 1.  A task of ours changes those words only when it sweeps, and a stop, which finds
+ * nobody in the runtime, comes before that.
  */
 #include "world/thread.h"
 
@@ -218,12 +225,35 @@ static void close_if_marking(struct thread *thread)
     thread->limits_zeroed = 1;
 }
 
+static bool threads_inside(void)
+{
+    for (struct thread *t = thread_list(); t != NULL; t = t->next)
+        if (t != thread_self && thread_is_alive(t) && load_seq_cst(&t->in_runtime) != 0)
+            return true;
+    return false;
+}
+
+/* Note [ALONE].  Not for ever, as at the gate: the thread inside may be in a handler of the program that
+ * interrupted it and now waits for us. */
+static void end_alone(void)
+{
+    static uint32_t over;               /* atomic */
+
+    if (LIKELY(load_acquire(&over) != 0) || thread_list() == NULL)
+        return;
+    store_seq_cst(&heap_shared, 1);
+    for (uint64_t waited = 0; threads_inside() && waited < GATE_PATIENCE_NS; waited += GATE_SLEEP_NS)
+        park_wait(&heap_shared, 1, GATE_SLEEP_NS);
+    store_release(&over, 1);
+}
+
 struct thread *thread_attach(void)
 {
     struct thread *thread = thread_self;
 
     if (thread != NULL && thread != &thread_none)
         return thread;
+    end_alone();
     uint64_t mask = signals_block_all();
     int tid = sys_gettid();
 
@@ -416,14 +446,6 @@ void runtime_leave_task(void)
 static bool tasks_inside(void)
 {
     return load_seq_cst(&gate.tasks) != 0;
-}
-
-static bool threads_inside(void)
-{
-    for (struct thread *t = thread_list(); t != NULL; t = t->next)
-        if (t != thread_self && thread_is_alive(t) && load_seq_cst(&t->in_runtime) != 0)
-            return true;
-    return false;
 }
 
 /* Nobody wakes us: who leaves the runtime has better things to do. */

@@ -242,6 +242,7 @@ static inline void fake_init(void)
         fake_threads[i].next = i + 1 < FAKE_THREADS ? &fake_threads[i + 1] : NULL;
     }
     mcache_layout();
+    heap_shared = 1;
     mcache_set_sweeper(sweep_span);
     options.workers = 16;       /* four beside the program */
 }

@@ -474,6 +474,7 @@ static void frees_across_threads_lose_nothing(void **state)
     struct mcache *cache = new_cache();
 
     (void)state;
+    heap_shared = 1;
     for (uintptr_t i = 0; i < SWAPPERS; i++)
         pthread_create(&threads[i], NULL, swap_blocks, (void *)(i + 1));
     for (int i = 0; i < SWAPPERS; i++)
