@@ -18,6 +18,7 @@
 #include "base/options.h"
 #include "heap/mcache.h"
 #include "heap/pages.h"
+#include "os/vm.h"
 
 enum { GENERATION = 2, CLASS_64 = 6 };
 
@@ -375,6 +376,29 @@ static void *churn(void *seed)
     return NULL;
 }
 
+/* Memory that is not there stays so; all of the range, and nothing beyond it, reads as zero. */
+static void clearing_leaves_absent_pages_absent(void **state)
+{
+    enum { PAGES = 600, USED = 7, BYTES = PAGES * 4096 - 100 };
+    static const unsigned used[USED] = { 0, 1, 255, 256, 300, 598, PAGES - 1 };
+    static unsigned char resident[PAGES];
+    char *memory = vm_map(PAGES * VM_PAGE);
+    unsigned there = 0;
+
+    (void)state;
+    assert_non_null(memory);
+    for (unsigned i = 0; i < USED; i++)
+        memset(memory + used[i] * VM_PAGE, 0x5a, VM_PAGE);
+    vm_clear(memory, BYTES);
+    assert_true(vm_resident(memory, PAGES * VM_PAGE, resident));
+    for (unsigned page = 0; page < PAGES; page++)
+        there += resident[page] & 1;
+    assert_int_equal(there, USED);
+    for (size_t i = 0; i < PAGES * VM_PAGE; i++)
+        assert_int_equal(memory[i], i < BYTES ? 0 : 0x5a);
+    vm_unmap(memory, PAGES * VM_PAGE);
+}
+
 static void pages_can_be_used_while_others_are_returned(void **state)
 {
     pthread_t threads[CHURNERS];
@@ -537,6 +561,7 @@ int main(void)
         cmocka_unit_test(pages_beside_busy_ones_stay),
         cmocka_unit_test(growth_stays_below_the_limit),
         cmocka_unit_test(the_goal_is_scaled),
+        cmocka_unit_test(clearing_leaves_absent_pages_absent),
         cmocka_unit_test(pages_can_be_used_while_others_are_returned),
         cmocka_unit_test(slots_come_in_address_order),
         cmocka_unit_test(freed_spans_are_found_again),
