@@ -25,6 +25,7 @@ enum {
     MAGAZINE_LEAST = HOSTILE(3, 1),
     MAGAZINE_MOST = HOSTILE(1024, 2),
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
+    REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
     FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
@@ -54,11 +55,14 @@ uint16_t mcache_limit(unsigned span_class)
     return options.hardened || shared ? 0 : capacity(span_class);
 }
 
-/* How many slots a refill takes: exactly one in hardened mode, so that every slot
+/* How many slots a refill takes at most: few at first, so that a thread that needs a few blocks, and ends, need not
+ * give a whole word of each class back.  Exactly one in hardened mode, so that every slot
  * whose alloc bit is set is in the program's hands. */
-static uint32_t refill_slots(unsigned span_class)
+static uint32_t refill_slots(const struct mcache *cache, unsigned span_class)
 {
-    return options.hardened ? 1 : capacity(span_class);
+    return options.hardened ? 1
+                            : (uint32_t)min_size(REFILL_FIRST + 2u * cache->refilled[span_class],
+                                                 capacity(span_class));
 }
 
 static void sweep_nothing(struct span *span)
@@ -426,6 +430,7 @@ static void count_refill(struct mcache *cache, unsigned span_class, uint32_t slo
     if (span_class_kind(span_class) != KIND_MALLOC)
         cache->gc_bytes += (int64_t)bytes;
     cache->class_refilled[span_class] += slots;
+    cache->refilled[span_class] = (uint8_t)slots;
 }
 
 static struct span *next_ready(struct mcache *cache, unsigned span_class)
@@ -441,7 +446,7 @@ static struct span *next_ready(struct mcache *cache, unsigned span_class)
 
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 {
-    uint32_t want = refill_slots(span_class);
+    uint32_t want = refill_slots(cache, span_class);
 
     for (;;) {
         struct span *span = cache->current[span_class];
@@ -468,7 +473,7 @@ uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *sp
     ASSERT(cache->current[span_class] == NULL);
     store_relaxed(&span->home, cache);
     cache->current[span_class] = span;
-    uint32_t taken = take_slots(cache, span_class, span, refill_slots(span_class));
+    uint32_t taken = take_slots(cache, span_class, span, refill_slots(cache, span_class));
 
     count_refill(cache, span_class, taken);
     return taken;
@@ -537,13 +542,21 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     }
     cache->taken[span_class] = NULL;
     abandon_ready(cache, span_class);
+    cache->magazines[span_class] = (struct magazine){ 0, 0 };
+    cache->refilled[span_class] = 0;
+    if (load_relaxed(&central[span_class].length) > EMPTIES_MOST)
+        ready_trim(&central[span_class], EMPTIES_MOST / 2);
+}
+
+static bool class_in_use(const struct mcache *cache, unsigned span_class)
+{
+    return cache->magazines[span_class].top != 0 || cache->current[span_class] != NULL ||
+           cache->taken[span_class] != NULL || load_relaxed(&cache->ready[span_class].head) != NULL;
 }
 
 void mcache_abandon(struct mcache *cache)
 {
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        abandon_class(cache, c);
-    for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        if (load_relaxed(&central[c].length) > EMPTIES_MOST)
-            ready_trim(&central[c], EMPTIES_MOST / 2);
+        if (class_in_use(cache, c))
+            abandon_class(cache, c);
 }

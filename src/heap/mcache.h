@@ -27,7 +27,7 @@ struct cached {
 /* Both are offsets of an entry, in bytes from the start of the mcache: an entry is one addition away, and
  * what malloc and free need of a class shares 8 bytes.  Below a magazine's first entry lies one
  * that is always empty: malloc tells from the slot it loads, NULL, that there is none.
- *     0, 0         never used; the empty entry is the magazine of class 0, which holds nothing
+ *     0, 0         not used; the empty entry is the magazine of class 0, which holds nothing
  *     top, 0       closed for frees
  *     top, limit   open */
 struct magazine {
@@ -46,6 +46,7 @@ struct mcache {
     struct span *current[SPAN_CLASSES];     /* owner only */
     struct span *taken[SPAN_CLASSES];       /* owner only: ready spans taken, linked by next */
     struct ready_list ready[SPAN_CLASSES];
+    uint8_t refilled[SPAN_CLASSES];         /* owner only: slots taken by the last refill */
 
     /* Statistics; owner only, read racily. */
     uint64_t allocated_bytes, allocated_count;      /* slots taken by refill, large blocks */
