@@ -55,9 +55,9 @@ uint16_t mcache_limit(unsigned span_class)
     return options.hardened || shared ? 0 : capacity(span_class);
 }
 
-/* How many slots a refill takes at most: few at first, so that a thread that needs a few blocks, and ends, need not
- * give a whole word of each class back.  Exactly one in hardened mode, so that every slot
- * whose alloc bit is set is in the program's hands. */
+/* How many slots a refill takes at most: few at first, so that a thread that needs a few blocks,
+ * and ends, need not give a whole word of each class back.  Exactly one in hardened mode, so that
+ * every slot whose alloc bit is set is in the program's hands. */
 static uint32_t refill_slots(const struct mcache *cache, unsigned span_class)
 {
     return options.hardened ? 1

@@ -98,9 +98,9 @@ struct span {
  * Atomic; written with the world stopped, read in the runtime. */
 extern uint32_t span_allocate_black;
 
-/* More than one task may touch the heap: what changes words that any thread may change needs a bus lock, which
- * costs more than all the rest of a flush.  Set once, for ever, before a second task does: see Note [ALONE]
- * in world/thread.c.  Atomic. */
+/* More than one task may touch the heap: what changes words that any thread may change needs a bus
+ * lock, which costs more than all the rest of a flush.  Set once, for ever, before a second task
+ * does: see Note [ALONE] in world/thread.c.  Atomic. */
 extern uint32_t heap_shared;
 
 /* Which slot holds the byte at offset: one multiplication, exact for every offset

@@ -110,8 +110,8 @@ bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
     return sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
 }
 
-/* One look's worth.  What was swapped out is not in memory, but not zero either: that no swap is in use after the
- * look says that nothing was. */
+/* One look's worth.  What was swapped out is not in memory, but not zero either: that no swap is in
+ * use after the look says that nothing was. */
 static void clear_resident(char *at, size_t bytes)
 {
     unsigned char resident[CLEAR_LOOK_PAGES];
