@@ -111,11 +111,18 @@ static struct span *find_run(size_t pages)
 
 /* --- free runs ----------------------------------------------------------- */
 
-static void map_page(size_t page, struct span *span)
+static void map_pages(size_t page, size_t pages, const struct span *span)
 {
     unsigned class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
+    uint64_t entry = make_entry(span, class);
 
-    store_release(&arena.pagemap[page], make_entry(span, class));
+    for (size_t i = 0; i < pages; i++)
+        store_release(&arena.pagemap[page + i], entry);
+}
+
+static void map_page(size_t page, struct span *span)
+{
+    map_pages(page, 1, span);
 }
 
 static struct span *page_span(size_t page)
@@ -300,8 +307,7 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
     span->zeroed = *zeroed;
     store_relaxed(&span->sweepgen, sweepgen);
     span_format(span, span_class);
-    for (size_t i = 0; i < pages; i++)
-        map_page(page + i, span);
+    map_pages(page, pages, span);
     return span;
 }
 
@@ -392,8 +398,7 @@ void pages_free(struct span *span)
     size_t pages = span->pages;
     size_t page = page_index(base);
 
-    for (size_t i = 0; i < pages; i++)
-        map_page(page + i, NULL);
+    map_pages(page, pages, NULL);
     store_release(&span->state, SPAN_UNUSED);
     /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
     if (renew_moved(span)) {
@@ -420,8 +425,7 @@ static bool shrink_locked(struct span *span, size_t pages)
 
     if (run == NULL)
         return false;
-    for (size_t i = pages; i < old; i++)
-        map_page(page + i, NULL);
+    map_pages(page + pages, old - pages, NULL);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     chunks_stamp(page + pages, old - pages, pages_now_ms());
@@ -443,8 +447,7 @@ static bool extend_locked(struct span *span, size_t pages)
         return false;
     use_pages(run, run->base, pages - old, spare);
     return_spares(spare);
-    for (size_t i = old; i < pages; i++)
-        map_page(page + i, span);
+    map_pages(page + old, pages - old, span);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     return true;
