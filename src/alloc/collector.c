@@ -35,9 +35,9 @@ enum {
     LINGER_MS = 60000,
 };
 
-static struct lock cycle_lock = LOCK_INIT(CYCLE);
+static AT_START struct lock cycle_lock = LOCK_INIT(CYCLE);
 
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     /* Under CYCLE; the numbers are also read without it, atomically. */
     bool ready;                 /* the world can be stopped */
     bool running;

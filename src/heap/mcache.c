@@ -70,7 +70,7 @@ static void sweep_nothing(struct span *span)
     (void)span;
 }
 
-static span_sweeper ensure_swept = sweep_nothing;
+static AT_START span_sweeper ensure_swept = sweep_nothing;
 
 void mcache_set_sweeper(span_sweeper sweep)
 {

@@ -18,12 +18,12 @@ enum {
     LOOK = 32,                  /* runs of one bin looked at for the best fit */
 };
 
-struct lock pages_lock = LOCK_INIT(HEAP);
-struct pages_stats pages_stats;
-size_t pages_idle;
+AT_START ALIGNED(CACHE_LINE) struct lock pages_lock = LOCK_INIT(HEAP);
+AT_START struct pages_stats pages_stats;
+AT_START size_t pages_idle;
 /* All under HEAP. */
-static struct span *bins[BINS];
-static uint64_t bin_bitmap[(BINS + 63) / 64];
+static AT_START struct span *bins[BINS];
+static AT_START uint64_t bin_bitmap[(BINS + 63) / 64];
 
 uint64_t pages_now_ms(void)
 {

@@ -38,9 +38,9 @@ static struct pass {
     size_t page;                /* below this one; 0: start a new pass */
     uint32_t soonest;           /* ms until the first of what was too young is old enough */
 } pass;
-static bool asleep;             /* HEAP: pages_scavenge returned UINT64_MAX */
-static void (*waker)(void);     /* HEAP */
-static uint64_t next_check;     /* ms; atomic, relaxed: not before then do slow paths look */
+static AT_START bool asleep;             /* HEAP: pages_scavenge returned UINT64_MAX */
+static AT_START void (*waker)(void);    /* HEAP */
+static AT_START uint64_t next_check;    /* ms; atomic, relaxed: not before then do slow paths look */
 
 /* One walk down the heap for idle pages of an age. */
 struct search {

@@ -47,7 +47,7 @@ enum {
 struct thread thread_none;
 TLS_INITIAL_EXEC struct thread *thread_self = &thread_none;
 
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     struct lock lock;           /* THREADS */
     struct thread *head;        /* atomic: pairs release in link_thread / acquire in thread_list */
     struct thread *reap_cursor; /* THREADS: where the next reaping goes on */
@@ -57,7 +57,7 @@ static struct {
 } threads = { .lock = LOCK_INIT(THREADS) };
 
 /* Closed in two steps: new tasks first, for those inside may mark for a while, then threads. */
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     uint32_t closed_to_tasks;   /* atomic: number of closers; futex */
     uint32_t closed;            /* the same for threads */
     uint32_t tasks;             /* atomic: tasks inside; see Note [GATE] */
