@@ -318,7 +318,7 @@ struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
 
     lock_acquire(&pages_lock);
     struct span *span =
-        alloc_span(span_class, class->slots / 64u + 1, class->pages, 0, sweepgen, &zeroed);
+        alloc_span(span_class, span_words(class), class->pages, 0, sweepgen, &zeroed);
     if (span != NULL) {
         pages_stats.small_spans++;
         pages_stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;

@@ -157,6 +157,15 @@ uint32_t span_table_size(void);
 /* The span of an id; never NULL below span_table_size(). */
 struct span *span_by_id(uint32_t id);
 
+/* Bitmap words for the slots of a class.  Whoever frees the first byte behind the last slot looks
+ * that one up before it is found not to be there. */
+INLINE uint32_t span_words(const struct size_class *class)
+{
+    bool tail = (size_t)class->slots * class->slot_bytes < (size_t)class->pages << PAGE_SHIFT;
+
+    return (class->slots + tail + 63u) / 64;
+}
+
 /* Prepares a header for small slots of a class, or for one large object; pages
  * and base are set.  HEAP held. */
 void span_format(struct span *span, unsigned span_class);

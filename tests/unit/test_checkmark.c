@@ -489,9 +489,9 @@ static const struct {
 /* A span with slots in the program's hands, in a magazine and free. */
 static void make_victim(void)
 {
-    void *object = fake_alloc(KIND_MALLOC, 96);
+    void *object = fake_alloc(KIND_MALLOC, 208);
 
-    fake_alloc(KIND_MALLOC, 96);
+    fake_alloc(KIND_MALLOC, 208);
     victim = object_of(object).span;
     victim_slot = object_of(object).slot;
     victim_magazine = magazine_entry(&fake_threads[0].cache, victim->span_class, 0);
@@ -518,7 +518,7 @@ static void test_message_names_span_and_slot(void **state)
 
     (void)state;
     make_victim();
-    snprintf(expected, sizeof expected, "verify: span %u at %p (class %u, %u slots of 96 bytes), "
+    snprintf(expected, sizeof expected, "verify: span %u at %p (class %u, %u slots of 208 bytes), "
                                         "slot %u at %p (state 1): is both",
              victim->id, (void *)victim->base, (unsigned)victim->span_class, victim->slots,
              victim_slot, (void *)span_slot_address(victim, victim_slot));
