@@ -210,7 +210,7 @@ static uint64_t scavenge(uint64_t now, uint64_t most, uint64_t retain)
 
 static void the_scavenger_keeps_what_the_goal_needs(void **state)
 {
-    struct span *small = new_large(30 * MIB), *large = new_large(100 * MIB);
+    struct span *small = new_large(80 * MIB), *large = new_large(100 * MIB);
 
     (void)state;
     pages_release_idle(0, SIZE_MAX);
@@ -219,7 +219,7 @@ static void the_scavenger_keeps_what_the_goal_needs(void **state)
     uint64_t now = pages_now_ms();
     struct pages_stats start = stats_now();
 
-    scavenge(now, 900, 0);                      /* still hot */
+    scavenge(now, 400, 0);                      /* still hot */
     assert_int_equal(idle_bytes(), 100 * MIB);
     now = scavenge(now + 1100, 5000, before - 60 * MIB);
     assert_true(held_bytes() <= before - 60 * MIB && held_bytes() > before - 61 * MIB);
@@ -281,6 +281,41 @@ static void the_scavenger_sleeps_until_memory_is_freed(void **state)
     pages_set_scavenger(NULL);
 }
 
+static void a_scavenger_is_started_for_much_memory(void **state)
+{
+    struct span *little = new_large(2 * MIB), *much = new_large(8 * MIB);
+
+    (void)state;
+    woken = 0;
+    pages_set_scavenger(wake);                  /* it is not there yet */
+    pages_release_idle(0, SIZE_MAX);
+    drop(little);
+    assert_int_equal(woken, 0);
+    drop(much);
+    assert_int_equal(woken, 1);
+    pages_release_idle(0, SIZE_MAX);
+    pages_scavenge(pages_now_ms(), 0);
+    pages_scavenger_left();
+    drop(new_large(2 * MIB));
+    assert_int_equal(woken, 1);
+    drop(new_large(8 * MIB));
+    assert_int_equal(woken, 2);
+    pages_set_scavenger(NULL);
+}
+
+/* Whatever the goal would need: what a program that freed nearly everything had is not wanted soon. */
+static void a_collapsed_heap_is_not_kept_for_its_goal(void **state)
+{
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    drop(new_large(4 * held_bytes()));
+    uint64_t now = pages_now_ms();
+
+    scavenge(now + 600, 5000, UINT64_MAX);
+    assert_true(idle_bytes() <= held_bytes() / 4 * 3);
+    assert_true(pages_check());
+}
+
 static void pages_beside_busy_ones_stay(void **state)
 {
     struct span *cold = new_large(64 * MIB);
@@ -297,7 +332,7 @@ static void pages_beside_busy_ones_stay(void **state)
     uintptr_t low = hot->base;
     drop(hot);
     for (int i = 0; i < 200; i++)
-        pages_scavenge(now + 1050, 0);          /* the hot end is 50 ms too young */
+        pages_scavenge(now + 550, 0);           /* the hot end is 50 ms too young */
     size_t left = idle_bytes();
 
     assert_true(left >= 64 * KIB && left <= 2 * MIB);
@@ -558,6 +593,8 @@ int main(void)
         cmocka_unit_test(the_scavenger_keeps_what_the_goal_needs),
         cmocka_unit_test(the_scavenger_is_in_no_hurry),
         cmocka_unit_test(the_scavenger_sleeps_until_memory_is_freed),
+        cmocka_unit_test(a_scavenger_is_started_for_much_memory),
+        cmocka_unit_test(a_collapsed_heap_is_not_kept_for_its_goal),
         cmocka_unit_test(pages_beside_busy_ones_stay),
         cmocka_unit_test(growth_stays_below_the_limit),
         cmocka_unit_test(the_goal_is_scaled),
