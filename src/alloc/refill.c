@@ -39,7 +39,7 @@ static size_t give_empty_spans_back(void)
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
-            freed += ready_trim(&thread->cache.ready[c], 0);
+            freed += ready_trim(&thread->cache.classes[c].ready, 0);
         freed += ready_trim(&central[c], 0);
     }
     return freed;

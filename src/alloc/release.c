@@ -61,7 +61,7 @@ static void release_to_span(struct thread *thread, struct span *span, uint32_t s
     thread->cache.freed_bytes += span->slot_bytes;
     if (span_kind(span) != KIND_MALLOC)
         thread->cache.gc_bytes -= (int64_t)span->slot_bytes;
-    thread->cache.class_flushed[span->span_class]++;
+    thread->cache.classes[span->span_class].flushed++;
     span_release_slot(span, slot);
 }
 

@@ -229,7 +229,7 @@ size_t alloc_trim(void)
         if (magazine_fill(&thread->cache, c) != 0)
             mcache_flush(&thread->cache, c, UINT32_MAX);
         for (struct thread *other = thread_list(); other != NULL; other = other->next)
-            ready_trim(&other->cache.ready[c], 0);
+            ready_trim(&other->cache.classes[c].ready, 0);
         ready_trim(&central[c], 0);
     }
     pages = pages_release_idle(0, SIZE_MAX);

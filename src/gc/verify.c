@@ -64,13 +64,6 @@ static void want_none(const struct span *span, uint32_t word, uint64_t wrong, co
 
 /* --- magazines ----------------------------------------------------------------------- */
 
-static uint32_t magazine_room(unsigned span_class)
-{
-    uint32_t bytes = magazine_bottom[span_class + 1] - magazine_bottom[span_class];
-
-    return bytes / (uint32_t)sizeof(struct cached) - 1;
-}
-
 /* The span and slot of an entry that names the start of a slot of the class; else NULL. */
 static struct span *span_of_entry(const struct cached *entry, unsigned span_class, uint32_t *slot)
 {
@@ -128,7 +121,8 @@ static void note_in_flight(struct thread *thread, unsigned span_class)
 static void check_magazine(struct thread *thread, unsigned span_class)
 {
     const struct magazine *magazine = &thread->cache.magazines[span_class];
-    uint32_t bottom = magazine_bottom[span_class], room = magazine_room(span_class);
+    uint32_t bottom = thread->cache.classes[span_class].bottom;
+    uint32_t room = thread->cache.classes[span_class].room;
     uint32_t most = bottom + room * (uint32_t)sizeof(struct cached);
 
     if (magazine->top == 0 && magazine->limit == 0)     /* never used */
@@ -172,13 +166,13 @@ static void check_thread(struct thread *thread)
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         check_magazine(thread, c);
-        if (cache->current[c] != NULL) {
-            check_filed(cache->current[c], c);
-            want_span(cache->current[c], load_relaxed(&cache->current[c]->home) == cache,
+        if (cache->classes[c].current != NULL) {
+            check_filed(cache->classes[c].current, c);
+            want_span(cache->classes[c].current, load_relaxed(&cache->classes[c].current->home) == cache,
                       "a thread's current span, but at home elsewhere");
         }
-        check_list(cache->taken[c], c);
-        check_list(load_acquire(&cache->ready[c].head), c);
+        check_list(cache->classes[c].taken, c);
+        check_list(load_acquire(&cache->classes[c].ready.head), c);
     }
 }
 

@@ -20,11 +20,15 @@
 enum {
     /* A magazine holds about MAGAZINE_BYTES, between LEAST and MOST slots: large
      * enough for the swings of a program's working set, small enough that a thread
-     * that falls asleep does not sit on much. */
+     * that falls asleep does not sit on much.  It begins with FIRST, so that a small process or
+     * thread touches little, and grows when a refill finds it too small for a word of
+     * slots, or a free finds it full. */
     MAGAZINE_BYTES = HOSTILE(64 << 10, 64),
     MAGAZINE_LEAST = HOSTILE(3, 1),
     MAGAZINE_MOST = HOSTILE(1024, 2),
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
+    MAGAZINE_FIRST = HOSTILE(16, 1),
+    MAGAZINE_GROWTH = HOSTILE(8, 2),
     REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
     FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
@@ -55,16 +59,6 @@ uint16_t mcache_limit(unsigned span_class)
     return options.hardened || shared ? 0 : capacity(span_class);
 }
 
-/* How many slots a refill takes at most: few at first, so that a thread that needs a few blocks,
- * and ends, need not give a whole word of each class back.  Exactly one in hardened mode, so that
- * every slot whose alloc bit is set is in the program's hands. */
-static uint32_t refill_slots(const struct mcache *cache, unsigned span_class)
-{
-    return options.hardened ? 1
-                            : (uint32_t)min_size(REFILL_FIRST + 2u * cache->refilled[span_class],
-                                                 capacity(span_class));
-}
-
 static void sweep_nothing(struct span *span)
 {
     (void)span;
@@ -77,32 +71,52 @@ void mcache_set_sweeper(span_sweeper sweep)
     ensure_swept = sweep;
 }
 
-uint32_t magazine_bottom[SPAN_CLASSES + 1];
-
-void mcache_layout(void)
+void mcache_init(struct mcache *cache, struct cached *entries)
 {
-    size_t at = offsetof(struct mcache, entries);
+    cache->entries_start = (uint32_t)((char *)entries - (char *)cache);
+    cache->entries_used = cache->entries_start;
+    cache->entries_end = cache->entries_start + MCACHE_ENTRIES * (uint32_t)sizeof *entries;
+}
 
-    for (unsigned c = 0; c <= SPAN_CLASSES; c++) {
-        magazine_bottom[c] = (uint32_t)at;
-        if (c < SPAN_CLASSES)
-            at += (capacity(c) + 1u) * sizeof(struct cached);
-    }
-    CHECK(at < sizeof(struct mcache));
+/* The larger array is new memory; the old one stays behind.  Nobody is stopped in here, and no fast
+ * path is under way: they all see one array or the other. */
+static void magazine_grow(struct mcache *cache, unsigned span_class)
+{
+    struct class_cache *class = &cache->classes[span_class];
+    uint32_t fill = magazine_fill(cache, span_class);
+    const struct cached *old = magazine_entry(cache, span_class, 0);
+    uint32_t bottom = cache->entries_used;
+
+    size_t room = class->room == 0 ? MAGAZINE_FIRST : class->room * MAGAZINE_GROWTH;
+
+    class->room = (uint16_t)min_size(room, capacity(span_class));
+    /* One more: whoever stops the thread looks at the entry after the last. */
+    CHECK(bottom + (class->room + 2) * sizeof *old <= cache->entries_end);
+    cache->entries_used += (class->room + 1) * (uint32_t)sizeof *old;
+    class->bottom = bottom;
+    magazine_entry(cache, span_class, 0)[-1] = (struct cached){ NULL, NULL };
+    memcpy(magazine_entry(cache, span_class, 0), old, fill * sizeof *old);
+    magazine_set_fill(cache, span_class, fill);
+    cache->magazines[span_class].limit = 0;
 }
 
 void magazine_open(struct mcache *cache, unsigned span_class)
 {
     struct magazine *magazine = &cache->magazines[span_class];
-    uint32_t bottom = magazine_bottom[span_class];
-    uint16_t limit = mcache_limit(span_class);
+    const struct class_cache *class = &cache->classes[span_class];
 
-    if (magazine->top == 0)
-        magazine->top = bottom;
+    if (class->room == 0)
+        magazine_grow(cache, span_class);
     /* I2: closed while a cycle marks.  gccheckmark: every free goes the slow way, which clears the
      * block. */
-    if (limit != 0 && !load_relaxed(&span_allocate_black) && !options.gccheckmark)
-        magazine->limit = bottom + limit * (uint32_t)sizeof(struct cached);
+    if (mcache_limit(span_class) != 0 && !load_relaxed(&span_allocate_black) &&
+        !options.gccheckmark)
+        magazine->limit = class->bottom + class->room * (uint32_t)sizeof(struct cached);
+}
+
+static bool is_small(const struct mcache *cache, unsigned span_class)
+{
+    return cache->classes[span_class].room < capacity(span_class);
 }
 
 void mcache_open(struct mcache *cache)
@@ -120,14 +134,16 @@ void mcache_close(struct mcache *cache)
 
 void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry)
 {
-    uint32_t limit = mcache_limit(span_class), fill = magazine_fill(cache, span_class);
+    const struct class_cache *class = &cache->classes[span_class];
 
+    if (magazine_fill(cache, span_class) >= class->room && is_small(cache, span_class))
+        magazine_grow(cache, span_class);
     if (cache->magazines[span_class].limit == 0)
         magazine_open(cache, span_class);
-    if (fill >= limit) {
-        mcache_flush(cache, span_class, (limit + 1) / 2u);
-        fill = magazine_fill(cache, span_class);
-    }
+    if (magazine_fill(cache, span_class) >= class->room)
+        mcache_flush(cache, span_class, (class->room + 1) / 2);
+    uint32_t fill = magazine_fill(cache, span_class);
+
     *magazine_entry(cache, span_class, fill) = entry;
     magazine_set_fill(cache, span_class, fill + 1);
 }
@@ -197,7 +213,7 @@ static struct ready_list *home_list(const struct span *span)
 {
     struct mcache *home = load_relaxed(&span->home);
 
-    return home != NULL ? &home->ready[span->span_class] : &central[span->span_class];
+    return home != NULL ? &home->classes[span->span_class].ready : &central[span->span_class];
 }
 
 static bool has_free_slot(const struct span *span)
@@ -336,7 +352,7 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
     cache->freed_bytes += bytes;
     if (span_class_kind(span_class) != KIND_MALLOC)
         cache->gc_bytes -= (int64_t)bytes;
-    cache->class_flushed[span_class] += count;
+    cache->classes[span_class].flushed += count;
 }
 
 /* --- refilling --------------------------------------------------------------------- */
@@ -355,9 +371,6 @@ static void push_word(struct mcache *cache, unsigned span_class, const struct sp
 {
     uint32_t fill = magazine_fill(cache, span_class);
     struct cached *entry = magazine_entry(cache, span_class, fill);
-
-    if (UNLIKELY(cache->magazines[span_class].top == 0))
-        magazine_open(cache, span_class);
     if (UNLIKELY(options.gccheckmark))
         clear_slots(span, word, taken);
     magazine_set_fill(cache, span_class, fill + count_bits(taken));
@@ -429,33 +442,50 @@ static void count_refill(struct mcache *cache, unsigned span_class, uint32_t slo
     cache->allocated_bytes += bytes;
     if (span_class_kind(span_class) != KIND_MALLOC)
         cache->gc_bytes += (int64_t)bytes;
-    cache->class_refilled[span_class] += slots;
-    cache->refilled[span_class] = (uint8_t)slots;
+    cache->classes[span_class].refilled += slots;
+    cache->classes[span_class].last_refill = (uint16_t)slots;
 }
 
 static struct span *next_ready(struct mcache *cache, unsigned span_class)
 {
-    struct span *span = cache->taken[span_class];
+    struct span *span = cache->classes[span_class].taken;
 
     if (span == NULL)
-        span = ready_take_all(&cache->ready[span_class]);
+        span = ready_take_all(&cache->classes[span_class].ready);
     if (span != NULL)
-        cache->taken[span_class] = span->next;
+        cache->classes[span_class].taken = span->next;
     return span;
+}
+
+/* How many slots a refill takes at most, and makes room for them: few at first, so that a thread that
+ * needs a few blocks, and ends, need not give a whole word of each class back.  Exactly one in
+ * hardened mode, so that every slot whose alloc bit is set is in the program's hands. */
+static uint32_t make_room(struct mcache *cache, unsigned span_class)
+{
+    const struct class_cache *class = &cache->classes[span_class];
+    uint32_t want = options.hardened ? 1 : (uint32_t)min_size(REFILL_FIRST + 2u * class->last_refill, 64);
+
+    if (class->room == 0)
+        magazine_open(cache, span_class);
+    if (class->room < want && class->refilled != 0 && is_small(cache, span_class)) {
+        magazine_grow(cache, span_class);
+        magazine_open(cache, span_class);
+    }
+    return (uint32_t)min_size(want, class->room);
 }
 
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 {
-    uint32_t want = refill_slots(cache, span_class);
+    uint32_t want = make_room(cache, span_class);
 
     for (;;) {
-        struct span *span = cache->current[span_class];
+        struct span *span = cache->classes[span_class].current;
         if (span == NULL) {
             span = next_ready(cache, span_class);
             if (span == NULL)
                 return 0;
             store_relaxed(&span->home, cache);
-            cache->current[span_class] = span;
+            cache->classes[span_class].current = span;
         }
         ensure_swept(span);
         uint32_t taken = take_slots(cache, span_class, span, want);
@@ -463,17 +493,17 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
             count_refill(cache, span_class, taken);
             return taken;
         }
-        cache->current[span_class] = NULL;
+        cache->classes[span_class].current = NULL;
         span_disown(span);
     }
 }
 
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span)
 {
-    ASSERT(cache->current[span_class] == NULL);
+    ASSERT(cache->classes[span_class].current == NULL);
     store_relaxed(&span->home, cache);
-    cache->current[span_class] = span;
-    uint32_t taken = take_slots(cache, span_class, span, refill_slots(cache, span_class));
+    cache->classes[span_class].current = span;
+    uint32_t taken = take_slots(cache, span_class, span, make_room(cache, span_class));
 
     count_refill(cache, span_class, taken);
     return taken;
@@ -493,8 +523,8 @@ bool mcache_take_central(struct mcache *cache, unsigned span_class)
         last = last->next;
     struct span *rest = last->next;
 
-    last->next = cache->taken[span_class];
-    cache->taken[span_class] = span;
+    last->next = cache->classes[span_class].taken;
+    cache->classes[span_class].taken = span;
     for (struct span *next; rest != NULL; rest = next) {
         next = rest->next;
         ready_push(&central[span_class], rest);
@@ -514,7 +544,7 @@ static void abandon_ready(struct mcache *cache, unsigned span_class)
 {
     struct span *next;
 
-    for (struct span *span = ready_take_all(&cache->ready[span_class]); span != NULL; span = next) {
+    for (struct span *span = ready_take_all(&cache->classes[span_class].ready); span != NULL; span = next) {
         next = span->next;
         abandon_span(span);
     }
@@ -528,30 +558,34 @@ void mcache_abandon_ready(struct mcache *cache)
 
 static void abandon_class(struct mcache *cache, unsigned span_class)
 {
+    struct class_cache *class = &cache->classes[span_class];
     struct span *next;
 
     if (magazine_fill(cache, span_class) != 0)
         mcache_flush(cache, span_class, UINT32_MAX);
-    if (cache->current[span_class] != NULL) {
-        abandon_span(cache->current[span_class]);
-        cache->current[span_class] = NULL;
+    if (cache->classes[span_class].current != NULL) {
+        abandon_span(cache->classes[span_class].current);
+        cache->classes[span_class].current = NULL;
     }
-    for (struct span *span = cache->taken[span_class]; span != NULL; span = next) {
+    for (struct span *span = cache->classes[span_class].taken; span != NULL; span = next) {
         next = span->next;
         abandon_span(span);
     }
-    cache->taken[span_class] = NULL;
+    cache->classes[span_class].taken = NULL;
     abandon_ready(cache, span_class);
+    /* The next thread begins small again, in the same memory. */
     cache->magazines[span_class] = (struct magazine){ 0, 0 };
-    cache->refilled[span_class] = 0;
+    class->bottom = class->room = class->last_refill = 0;
     if (load_relaxed(&central[span_class].length) > EMPTIES_MOST)
         ready_trim(&central[span_class], EMPTIES_MOST / 2);
 }
 
 static bool class_in_use(const struct mcache *cache, unsigned span_class)
 {
-    return cache->magazines[span_class].top != 0 || cache->current[span_class] != NULL ||
-           cache->taken[span_class] != NULL || load_relaxed(&cache->ready[span_class].head) != NULL;
+    const struct class_cache *class = &cache->classes[span_class];
+
+    return class->room != 0 || class->current != NULL || class->taken != NULL ||
+           load_relaxed(&class->ready.head) != NULL;
 }
 
 void mcache_abandon(struct mcache *cache)
@@ -559,4 +593,5 @@ void mcache_abandon(struct mcache *cache)
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         if (class_in_use(cache, c))
             abandon_class(cache, c);
+    cache->entries_used = cache->entries_start;
 }

@@ -58,7 +58,7 @@ static void count_thread(struct census *census, const struct thread *thread)
     census->flushed += load_relaxed(&cache->freed_count);
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         unsigned size_class = span_class_size_class(c);
-        census->class_refilled[size_class] += load_relaxed(&cache->class_refilled[c]);
+        census->class_refilled[size_class] += load_relaxed(&cache->classes[c].refilled);
         census->classes[size_class].cached += magazine_fill(cache, c);
     }
 }

@@ -187,8 +187,7 @@ static struct thread *link_thread(void)
 
     if (thread == NULL)
         return NULL;
-    if (threads.head == NULL)
-        mcache_layout();
+    mcache_init(&thread->cache, thread->entries);
     thread->next = threads.head;
     store_release(&threads.head, thread);
     return thread;

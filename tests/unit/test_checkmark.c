@@ -418,12 +418,12 @@ PLANT(large_idle, large->claimed = 0)
 PLANT(large_grown, large->requested = large->slot_bytes + 1)
 PLANT(large_freed, large->slot_state[0] = SLOT_IN)
 PLANT(large_is_small, large->state = SPAN_SMALL)
-PLANT(no_owner, fake_threads[0].cache.current[victim->span_class] = NULL)
-PLANT(two_lists, fake_threads[1].cache.taken[victim->span_class] = victim)
-PLANT(wrong_list, fake_threads[1].cache.taken[victim->span_class + 1] = victim)
-PLANT(no_span, fake_threads[1].cache.taken[3] = (struct span *)fake_roots)
+PLANT(no_owner, fake_threads[0].cache.classes[victim->span_class].current = NULL)
+PLANT(two_lists, fake_threads[1].cache.classes[victim->span_class].taken = victim)
+PLANT(wrong_list, fake_threads[1].cache.classes[victim->span_class + 1].taken = victim)
+PLANT(no_span, fake_threads[1].cache.classes[3].taken = (struct span *)fake_roots)
 PLANT(circle, central[victim->span_class].head = victim; victim->next = victim;
-      fake_threads[0].cache.current[victim->span_class] = NULL)
+      fake_threads[0].cache.classes[victim->span_class].current = NULL)
 PLANT(home, victim->home = &fake_threads[2].cache)
 PLANT(cached_twice, victim_magazine[0] = victim_magazine[1])
 PLANT(cached_elsewhere, struct mcache *other = &fake_threads[1].cache;
@@ -495,7 +495,7 @@ static void make_victim(void)
     victim = object_of(object).span;
     victim_slot = object_of(object).slot;
     victim_magazine = magazine_entry(&fake_threads[0].cache, victim->span_class, 0);
-    assert_ptr_equal(fake_threads[0].cache.current[victim->span_class], victim);
+    assert_ptr_equal(fake_threads[0].cache.classes[victim->span_class].current, victim);
     assert_true(magazine_fill(&fake_threads[0].cache, victim->span_class) >= 4);
     large = object_of(fake_alloc(KIND_MALLOC, SMALL_MAX + 100000)).span;
 }

@@ -24,11 +24,14 @@ enum { GENERATION = 2, CLASS_64 = 6 };
 
 static struct mcache *new_cache(void)
 {
-    struct mcache *cache = meta_alloc(sizeof *cache);
+    struct {
+        struct mcache cache;
+        struct cached entries[MCACHE_ENTRIES];
+    } *with_entries = meta_alloc(sizeof *with_entries);
 
-    assert_non_null(cache);
-    mcache_layout();
-    return cache;
+    assert_non_null(with_entries);
+    mcache_init(&with_entries->cache, with_entries->entries);
+    return &with_entries->cache;
 }
 
 static void *pop(struct mcache *cache, unsigned class)
@@ -151,6 +154,58 @@ static void large_objects_resize_in_place(void **state)
     assert_true(pages_resize_large(span, 30 * PAGE_BYTES));
     assert_false(pages_resize_large(span, (size_t)1 << 50));
     assert_true(pages_check());
+}
+
+/* --- magazines ------------------------------------------------------------------------- */
+
+/* All classes at their largest, twice: there is room for the arrays that were outgrown, too, and the next
+ * thread finds it again. */
+static void every_magazine_may_grow(void **state)
+{
+    static void *slots[2000];
+    struct mcache *cache = new_cache();
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (unsigned class = 0; class < SPAN_CLASSES; class++) {
+            uint32_t most = mcache_limit(class);
+
+            for (uint32_t i = 0; i < most; i++)
+                slots[i] = pop(cache, class);
+            assert_true(most == 0 || cache->classes[class].room <= 128);
+            for (uint32_t i = 0; i < most; i++)
+                push(cache, class, slots[i]);
+            assert_int_equal(cache->classes[class].room, most);
+            assert_true(magazine_fill(cache, class) >= most / 2);
+        }
+        mcache_abandon(cache);
+        assert_int_equal(cache->classes[CLASS_64].room, 0);
+    }
+    assert_true(heap_is_sound());
+}
+
+/* What was freed first is at the bottom, whatever array it is in; a slot is taken out once. */
+static void a_magazine_keeps_its_order_as_it_grows(void **state)
+{
+    static void *slots[1000];
+    struct mcache *cache = new_cache();
+
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        slots[i] = pop(cache, CLASS_64);
+    uint32_t before = magazine_fill(cache, CLASS_64);
+
+    assert_true(before + 500 <= mcache_limit(CLASS_64));
+    for (int i = 0; i < 500; i++)
+        push(cache, CLASS_64, slots[i]);
+    assert_int_equal(magazine_fill(cache, CLASS_64), before + 500);
+    assert_null(magazine_entry(cache, CLASS_64, 0)[-1].slot);
+    for (int i = 499; i >= 0; i--)
+        assert_ptr_equal(pop(cache, CLASS_64), slots[i]);
+    for (int i = 0; i < 1000; i++)
+        push(cache, CLASS_64, slots[i]);
+    mcache_abandon(cache);
+    assert_true(heap_is_sound());
 }
 
 /* --- back to the OS ------------------------------------------------------------------ */
@@ -590,6 +645,8 @@ int main(void)
         cmocka_unit_test(released_pages_read_as_zero),
         cmocka_unit_test(alignment_is_kept),
         cmocka_unit_test(large_objects_resize_in_place),
+        cmocka_unit_test(every_magazine_may_grow),
+        cmocka_unit_test(a_magazine_keeps_its_order_as_it_grows),
         cmocka_unit_test(the_scavenger_keeps_what_the_goal_needs),
         cmocka_unit_test(the_scavenger_is_in_no_hurry),
         cmocka_unit_test(the_scavenger_sleeps_until_memory_is_freed),
