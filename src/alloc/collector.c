@@ -134,6 +134,7 @@ static void run_cycle(bool forced, bool own_task)
     };
     struct cycle_report report = { .goal = 0 };
 
+    store_seq_cst(&heap_shared, 1);     /* Note [ALONE] */
     collect_cycle_begins(&report);
     bool done = cycle_run(forced, own_task, &hooks, &report);
 

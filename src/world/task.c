@@ -170,7 +170,6 @@ static bool start(struct task *task)
     store_relaxed(&task->tid, UINT32_MAX);
     store_release(&task->state, TASK_USED);
     fetch_add_acq_rel(&starting, 1);
-    store_seq_cst(&heap_shared, 1);     /* Note [ALONE] */
     if (task_clone(TASK_FLAGS, top - 1, &task->tid, &task->tid,
                    prepare_thread_pointer(task)) > 0)
         return true;
