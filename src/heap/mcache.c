@@ -320,7 +320,7 @@ static uint32_t release_neighbours(const struct cached *entries, struct span *co
 }
 
 /* At most FLUSH_BATCH; the cache misses of their spans overlap. */
-static void release_slots(const struct cached *entries, uint32_t count)
+static void release_slots(struct mcache *cache, const struct cached *entries, uint32_t count)
 {
     struct span *spans[FLUSH_BATCH];
 
@@ -331,8 +331,13 @@ static void release_slots(const struct cached *entries, uint32_t count)
         if (!same)
             PREFETCH_WRITE(spans[i]);
     }
-    for (uint32_t done = 0; done < count;)
-        done += release_neighbours(entries + done, spans + done, count - done);
+    for (uint32_t done = 0; done < count;) {
+        bool foreign = load_relaxed(&spans[done]->home) != cache;
+        uint32_t released = release_neighbours(entries + done, spans + done, count - done);
+
+        cache->foreign_frees += foreign ? released : 0;
+        done += released;
+    }
 }
 
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
@@ -342,7 +347,7 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 
     count = (uint32_t)min_size(count, fill);
     for (uint32_t done = 0; done < count; done += FLUSH_BATCH)
-        release_slots(entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
+        release_slots(cache, entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
     memmove(entries, entries + count, (fill - count) * sizeof *entries);
     magazine_set_fill(cache, span_class, fill - count);
     cache->flushes++;
@@ -412,6 +417,7 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
         struct slot_bits *bits = &span->bits[w];
         if (load_relaxed(&bits->freed) != 0) {
             uint64_t freed = take_freed(bits);
+            cache->merges++;
             store_relaxed(&bits->alloc, bits->alloc & ~freed);
             store_relaxed(&bits->condemned, bits->condemned & ~freed);
         }
@@ -452,8 +458,10 @@ static struct span *next_ready(struct mcache *cache, unsigned span_class)
 
     if (span == NULL)
         span = ready_take_all(&cache->classes[span_class].ready);
-    if (span != NULL)
+    if (span != NULL) {
         cache->classes[span_class].taken = span->next;
+        cache->filed++;
+    }
     return span;
 }
 

@@ -63,7 +63,10 @@ struct mcache {
     uint64_t allocated_bytes, allocated_count;      /* slots taken by refill, large blocks */
     uint64_t freed_bytes, freed_count;              /* slots flushed, large blocks freed */
     int64_t gc_bytes;                               /* of both, the balance of gc_alloc memory */
-    uint64_t refills, flushes, slow_frees, foreign_frees;
+    uint64_t refills, flushes, slow_frees;
+    uint64_t foreign_frees;                         /* slots flushed to spans that are at home elsewhere */
+    uint64_t merges;                                /* freed words with bits in them, found by refill */
+    uint64_t filed;                                 /* spans taken from the ready list */
 
     struct class_cache classes[SPAN_CLASSES];
 };

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/fmt.h"
+#include "base/lock.h"
 #include "base/sys.h"
 #include "os/host.h"
 #include "world/thread.h"
@@ -293,6 +294,16 @@ static void print_heap(const struct gc_memstats *m)
               (m->sys - m->heap_sys) >> 10, m->threads);
 }
 
+/* What threads have to do with each other. */
+static void print_traffic(const struct census *census)
+{
+    fmt_print(2,
+              "libgcalloc: %lu refills (%lu from filed spans, %lu merges), %lu flushes (%lu blocks of "
+              "other threads), %lu lock waits\n",
+              census->refills, census->filed, census->merges, census->flushes,
+              census->foreign_frees, lock_waits());
+}
+
 static void print_cycles(const struct gc_memstats *m)
 {
     const struct totals *t = &record.shown.totals;
@@ -319,5 +330,6 @@ void stats_print_exit(void)
         return;
     stats_fill_memstats(&stats, &memstats);
     print_heap(&memstats);
+    print_traffic(&stats.census);
     print_cycles(&memstats);
 }
