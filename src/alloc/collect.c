@@ -26,7 +26,7 @@ enum {
     NAP_WORK = 1 << 10, NAP_NS = 1000,      /* what a marker does in how much time */
 };
 
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     /* Atomic, relaxed. */
     int64_t live, gc_live;      /* bytes not free, as told; of them gc_alloc memory */
     uint64_t allocated;         /* bytes ever, as told */

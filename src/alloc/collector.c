@@ -12,7 +12,11 @@
  * in its private table, and closing them costs 8 ms a GiB.  While it is there it returns idle
  * memory to the OS.  It blocks all signals, libc does not know it, and it holds nothing
  * open that the program opened.  Where a second thread would be noticed (unshare, setns, setuid)
- * it is ended first: collect_suspend.  A program that never collects never has it.
+ * it is ended first: collect_suspend.
+ *
+ * A program that never collects has it only after it freed some MiB that it does not use
+ * again: the task returns them and ends two seconds later.  It has no descriptors then, neither of its
+ * own nor of the program.
  *
  * Fork.  The collector is inside the runtime gate for each stop and each batch of sweeping.  The child
  * of a fork while it marks has marks that mean nothing, and forgets them before its first cycle.
@@ -33,11 +37,12 @@
 enum {
     SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
     LINGER_MS = 60000,
+    LINGER_SCAVENGER_MS = 2000, /* of a task that has run no cycle, once no idle memory is left */
 };
 
-static struct lock cycle_lock = LOCK_INIT(CYCLE);
+static AT_START struct lock cycle_lock = LOCK_INIT(CYCLE);
 
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     /* Under CYCLE; the numbers are also read without it, atomically. */
     bool ready;                 /* the world can be stopped */
     bool running;
@@ -51,6 +56,8 @@ static struct {
     int process;                /* whose task `present` is: the child of a vfork or a raw clone has none */
     bool forbidden;             /* before collect_init: no cycle may ever start */
     uint32_t work;              /* atomic, futex: changes when the parked task should look */
+    uint32_t seen;              /* the task's: the last `work` it has looked at */
+    uint32_t idle_memory;       /* atomic: there is some, and nobody to return it */
 } collector;
 
 /* CYCLE.  Signals are blocked: a handler of the program may ask for a cycle too. */
@@ -127,6 +134,7 @@ static void run_cycle(bool forced, bool own_task)
     };
     struct cycle_report report = { .goal = 0 };
 
+    store_seq_cst(&heap_shared, 1);     /* Note [ALONE] */
     collect_cycle_begins(&report);
     bool done = cycle_run(forced, own_task, &hooks, &report);
 
@@ -174,55 +182,94 @@ static void run_cycles(bool own_task)
 /* --- the task ---------------------------------------------------------------------------- */
 
 /* Returns idle memory; how many ms there is nothing to do now. */
-static uint64_t scavenge(void)
+static uint64_t scavenge(uint64_t retain_bytes)
 {
     if (!runtime_enter_task())
         return 100;
-    uint64_t wait_ms = pages_scavenge(pages_now_ms(), collect_retain_bytes());
+    uint64_t wait_ms = pages_scavenge(pages_now_ms(), retain_bytes);
 
     runtime_leave_task();
     return wait_ms;
 }
 
-/* Parks until there is a cycle to run; false: the task should end. */
-static bool await_work(uint64_t idle_since_ms)
+static uint64_t now_ms(void)
 {
+    return host_clock_ns() / 1000000;
+}
+
+static uint32_t look_at_work(void)
+{
+    return collector.seen = load_acquire(&collector.work);
+}
+
+/* Parks until there is a cycle to run; false: the task should end. */
+static bool await_cycle(void)
+{
+    uint64_t idle_since_ms = now_ms();
+
     for (;;) {
-        uint32_t work = load_acquire(&collector.work);
-        uint64_t now_ms = host_clock_ns() / 1000000;
+        uint32_t work = look_at_work();
 
         if (load_relaxed(&collector.running))
             return true;
-        if (load_relaxed(&collector.suspended) != 0 || now_ms - idle_since_ms >= LINGER_MS)
+        if (load_relaxed(&collector.suspended) != 0 || now_ms() - idle_since_ms >= LINGER_MS)
             return false;
-        uint64_t wait_ms = min_size(scavenge(), LINGER_MS);
+        uint64_t wait_ms = min_size(scavenge(collect_retain_bytes()), LINGER_MS);
 
         park_wait(&collector.work, work, wait_ms * 1000000);
     }
 }
 
-/* False: there is a cycle to run after all. */
-static bool leave(void)
+/* The same before the first cycle: the task is there for idle memory alone. */
+static bool await_first_cycle(void)
 {
-    cycle_close();
+    uint64_t busy_ms = now_ms();
+
+    for (;;) {
+        uint32_t work = look_at_work();
+
+        if (load_relaxed(&collector.running))
+            return true;
+        if (load_relaxed(&collector.suspended) != 0 || now_ms() - busy_ms >= LINGER_SCAVENGER_MS)
+            return false;
+        uint64_t wait_ms = scavenge(0);
+
+        if (wait_ms <= LINGER_SCAVENGER_MS)
+            busy_ms = now_ms();         /* else there is nothing left, or the kernel takes nothing */
+        park_wait(&collector.work, work, min_size(wait_ms, LINGER_SCAVENGER_MS) * 1000000);
+    }
+}
+
+/* False: there is something to do after all. */
+static bool leave(bool cycled)
+{
+    if (cycled)
+        cycle_close();
     lock_acquire(&cycle_lock);
-    bool gone = !collector.running;
+    bool gone = !collector.running && load_acquire(&collector.work) == collector.seen;
 
     if (gone)
         collector.present = false;
     lock_release(&cycle_lock);
+    if (gone && runtime_enter_task()) {
+        pages_scavenger_left();
+        runtime_leave_task();
+    }
     return gone;
 }
 
 static void collector_task(void *unused)
 {
+    (void)unused;
+    while (!await_first_cycle())
+        if (leave(false))
+            return;
     bool own_descriptors = descriptors_unshare();
 
-    (void)unused;
     host_open_keys();
     do {
         run_cycles(own_descriptors);
-    } while (await_work(host_clock_ns() / 1000000) || !leave());
+    } while (await_cycle() || !leave(true));
 }
 
 static void wake_task(void)
@@ -231,11 +278,45 @@ static void wake_task(void)
     park_wake(&collector.work, 1);
 }
 
+/* From slow paths, in the runtime: pages.h.  A task is started once it is left. */
+static void wake_scavenger(void)
+{
+    if (load_relaxed(&collector.present)) {
+        wake_task();
+        return;
+    }
+    store_relaxed(&collector.idle_memory, 1);
+    if (thread_self != &thread_none)    /* which attaches, and buries the dead */
+        thread_self->wants_cycle = true;
+}
+
+/* CYCLE held. */
+static bool may_start_locked(void)
+{
+    return collector.ready && collector.suspended == 0 && sys_getpid() == collector.process;
+}
+
+/* CYCLE held. */
+static void spawn_locked(void)
+{
+    collector.present = !options.noworkers && task_spawn(collector_task, NULL);
+}
+
+/* CYCLE held.  A task for idle memory, unless there is one. */
+static void start_scavenger_locked(void)
+{
+    if (load_relaxed(&collector.idle_memory) == 0)
+        return;
+    store_relaxed(&collector.idle_memory, 0);
+    if (may_start_locked() && !collector.present && !collector.running)
+        spawn_locked();
+}
+
 /* CYCLE held.  Makes somebody run a cycle that starts from now on; *inline_run: it is the caller. */
 static bool start_locked(bool forced, bool *inline_run)
 {
     *inline_run = false;
-    if (!collector.ready || collector.suspended != 0 || sys_getpid() != collector.process)
+    if (!may_start_locked())
         return false;
     collector.forced |= forced;
     if (collector.running) {
@@ -247,7 +328,7 @@ static bool start_locked(bool forced, bool *inline_run)
     if (collector.present)
         wake_task();
     else
-        collector.present = !options.noworkers && task_spawn(collector_task, NULL);
+        spawn_locked();
     *inline_run = !collector.present;
     return true;
 }
@@ -295,6 +376,7 @@ void collect_start_wanted(void)
     uint64_t mask = lock_cycle();
     if (collect_goal_reached())
         started = start_locked(false, &inline_run);
+    start_scavenger_locked();
     uint32_t number = collector.started;
     unlock_cycle(mask);
     if (inline_run)
@@ -402,7 +484,7 @@ void collect_fork_child(void)
 void collect_init(void)
 {
     collect_policy_init();
-    pages_set_scavenger(wake_task);
+    pages_set_scavenger(wake_scavenger);
     collector.process = sys_getpid();
     collector.ready = !collector.forbidden;
 }

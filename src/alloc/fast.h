@@ -3,7 +3,7 @@
  * PURPOSE    The instructions that run once per call.  No lock, no phase test, no
  *            touch of the block.
  * INVARIANT  I3: a thread may be stopped between any two instructions here.
- *            fast_pop has the slot in a register before it stores the count; fast_push
+ *            fast_pop has the slot in a register before it stores the top; fast_push
  *            has it in a register until it is stored and counted.
  */
 #ifndef GCALLOC_ALLOC_FAST_H
@@ -15,15 +15,18 @@
 INLINE void *fast_pop(struct mcache *cache, unsigned span_class)
 {
     struct magazine *magazine = &cache->magazines[span_class];
-    uint32_t fill = magazine->fill;
 
-    if (UNLIKELY(fill == 0))
-        return NULL;
-    struct cached *entry = &magazine->entries[fill - 1];
+    /* One plain address: an indexed one costs the store that is loaded again next time a cycle. */
+    __asm__("" : "+r"(magazine));
+    size_t top = magazine->top;
+    struct cached *entry = (struct cached *)((char *)cache + top);
     void *slot = *(void *volatile *)&entry->slot;
+
+    if (UNLIKELY(slot == NULL))
+        return NULL;
     uint8_t *state = entry->state;
     COMPILER_BARRIER();
-    *(volatile uint32_t *)&magazine->fill = fill - 1;
+    *(volatile uint32_t *)&magazine->top = (uint32_t)(top - sizeof *entry);
     store_relaxed(state, SLOT_OUT);
     /* Keeps the slot in a register up to here. */
     __asm__ volatile("" : "+r"(slot));
@@ -34,7 +37,7 @@ INLINE void *fast_pop(struct mcache *cache, unsigned span_class)
 
 /* Pushes a block on its class's magazine.  False when anything is unusual: not a
  * heap address, not the start of a small slot, not in the program's hands, the
- * magazine full or closed.  The caller then goes the slow way. */
+ * magazine full, closed or never used.  The caller then goes the slow way. */
 INLINE bool fast_push(struct mcache *cache, void *block)
 {
     uintptr_t address = (uintptr_t)block;
@@ -44,21 +47,21 @@ INLINE bool fast_push(struct mcache *cache, void *block)
     uint64_t map_entry = pagemap_entry(address);
     struct span *span = entry_span(map_entry);
     struct magazine *magazine = &cache->magazines[entry_span_class(map_entry)];
-    uint32_t fill = magazine->fill;
-    if (UNLIKELY(fill >= magazine->limit))      /* also: no span here, or a large one */
+    size_t top = magazine->top;
+    if (UNLIKELY(top >= magazine->limit))       /* also: no span here, or a large one */
         return false;
     unsigned __int128 product = (unsigned __int128)(address - span->base) * span->divider;
     if (UNLIKELY((uint64_t)product >= span->divider))
         return false;
-    uint8_t *state = &span->slot_state[(uint32_t)(product >> 64)];
+    uint8_t *state = span->slot_state + (uint64_t)(product >> 64);
     if (UNLIKELY(load_relaxed(state) != SLOT_OUT))
         return false;
-    struct cached *entry = &magazine->entries[fill];
+    struct cached *entry = (struct cached *)((char *)cache + top) + 1;
     *(void *volatile *)&entry->slot = block;
     entry->state = state;
     store_relaxed(state, SLOT_IN);
     COMPILER_BARRIER();
-    *(volatile uint32_t *)&magazine->fill = fill + 1;
+    *(volatile uint32_t *)&magazine->top = (uint32_t)(top + sizeof *entry);
     __asm__ volatile("" : : "r"(block));
     return true;
 }

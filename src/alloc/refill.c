@@ -17,6 +17,7 @@
 #include "base/options.h"
 #include "gc/sweep.h"
 #include "heap/pages.h"
+#include "os/vm.h"
 
 enum {
     SWEEP_STEP = 8,             /* spans swept between two looks at the own ready list */
@@ -38,7 +39,7 @@ static size_t give_empty_spans_back(void)
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
-            freed += ready_trim(&thread->cache.ready[c], 0);
+            freed += ready_trim(&thread->cache.classes[c].ready, 0);
         freed += ready_trim(&central[c], 0);
     }
     return freed;
@@ -211,7 +212,9 @@ void *alloc_calloc(size_t bytes)
         return NULL;
     void *block = allocate(&request);
 
-    return block != NULL && !request.zeroed ? memset(block, 0, bytes) : block;
+    if (block != NULL && !request.zeroed)
+        vm_clear(block, bytes);
+    return block;
 }
 
 /* Pointer-free objects below 16 bytes share a 16-byte block, as in Go; the block

@@ -50,7 +50,7 @@ static void restore_limits(struct thread *thread)
     if (thread->limits_zeroed == 0 || load_relaxed(&gc_phase) == GC_MARKING)
         return;
     thread->limits_zeroed = 0;
-    mcache_init(&thread->cache);
+    mcache_open(&thread->cache);
 }
 
 /* Straight to the span: in hardened mode, or when only the span's owner may touch what else
@@ -61,20 +61,8 @@ static void release_to_span(struct thread *thread, struct span *span, uint32_t s
     thread->cache.freed_bytes += span->slot_bytes;
     if (span_kind(span) != KIND_MALLOC)
         thread->cache.gc_bytes -= (int64_t)span->slot_bytes;
-    thread->cache.class_flushed[span->span_class]++;
+    thread->cache.classes[span->span_class].flushed++;
     span_release_slot(span, slot);
-}
-
-static void push_slow(struct thread *thread, struct span *span, uint32_t slot, void *block)
-{
-    unsigned class = span->span_class;
-    struct magazine *magazine = &thread->cache.magazines[class];
-    uint32_t limit = mcache_limit(class);
-
-    if (magazine->fill >= limit)
-        mcache_flush(&thread->cache, class, (limit + 1) / 2);
-    magazine->entries[magazine->fill++] =
-        (struct cached){ .slot = block, .state = &span->slot_state[slot] };
 }
 
 static void free_small(struct thread *thread, struct span *span, void *block)
@@ -102,7 +90,8 @@ static void free_small(struct thread *thread, struct span *span, void *block)
     if (condemned || mcache_limit(span->span_class) == 0)
         release_to_span(thread, span, slot);
     else
-        push_slow(thread, span, slot, block);
+        magazine_push(&thread->cache, span->span_class,
+                      (struct cached){ .slot = block, .state = &span->slot_state[slot] });
 }
 
 static void free_large(struct thread *thread, struct span *span, void *block)

@@ -97,7 +97,8 @@ static bool resize_large(struct span *span, size_t bytes)
 }
 
 /* Hands the pages of one large object to another of at least that size.  The
- * target has a mapping of its own afterwards (moved). */
+ * target has a mapping of its own afterwards (moved); it may have had several before, which kernels
+ * before 6.17 refuse: then the pages are copied one by one. */
 static bool move_pages(struct span *from, struct span *to, size_t bytes)
 {
     if (!vm_move((void *)from->base, (void *)to->base, align_up(bytes, VM_PAGE)))
@@ -120,7 +121,7 @@ static void copy_block(void *to, void *from, size_t bytes)
 
     if (bytes >= MOVE_MIN && source->state == SPAN_LARGE && target->state == SPAN_LARGE) {
         struct thread *thread = runtime_enter();
-        bool moved = thread != NULL && !source->moved && may_move() &&
+        bool moved = thread != NULL && may_move() &&
                      move_pages(source, target, bytes);
         if (thread != NULL)
             runtime_leave(thread);
@@ -225,10 +226,10 @@ size_t alloc_trim(void)
     while (sweep_some(64))
         ;
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        if (thread->cache.magazines[c].fill != 0)
+        if (magazine_fill(&thread->cache, c) != 0)
             mcache_flush(&thread->cache, c, UINT32_MAX);
         for (struct thread *other = thread_list(); other != NULL; other = other->next)
-            ready_trim(&other->cache.ready[c], 0);
+            ready_trim(&other->cache.classes[c].ready, 0);
         ready_trim(&central[c], 0);
     }
     pages = pages_release_idle(0, SIZE_MAX);

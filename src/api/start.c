@@ -63,12 +63,6 @@ EXPORT pid_t _Fork(void)
     return child;
 }
 
-static void at_exit(void)
-{
-    if (options.stats_at_exit)
-        stats_print_exit();
-}
-
 /* glibc hands constructors what main gets.  We run before libc's own (-z initfirst): `environ`
  * is not set yet. */
 __attribute__((constructor(101))) static void start(int argc, char **argv, char **environment)
@@ -78,10 +72,11 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
     options_read(environment, getauxval(AT_SECURE) != 0);
     mcache_set_sweeper(sweep_span);
     thread_announce_main();
-    if (options.hardened)
-        mcache_init(&thread_self->cache);
+    if (options.hardened || options.gccheckmark)
+        mcache_close(&thread_self->cache);      /* the loader has opened some */
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
-    atexit(at_exit);
+    if (options.stats_at_exit)
+        atexit(stats_print_exit);
     if (world_init())
         collect_init();
 }

@@ -14,8 +14,16 @@ bool lock_try(struct lock *lock)
     return cas_acquire(&lock->word, &expected, 1);
 }
 
+static uint64_t waits;          /* atomic, relaxed */
+
+uint64_t lock_waits(void)
+{
+    return load_relaxed(&waits);
+}
+
 static COLD void wait_for(struct lock *lock)
 {
+    fetch_add_relaxed(&waits, 1);
     for (int i = 0; i < SPINS; i++) {
         if (load_relaxed(&lock->word) == 0 && lock_try(lock))
             return;

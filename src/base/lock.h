@@ -24,6 +24,8 @@ struct lock {
 #define LOCK_INIT(name) { 0, RANK_##name }
 
 void lock_acquire(struct lock *lock);
+/* How often somebody found a lock held. */
+uint64_t lock_waits(void);
 bool lock_try(struct lock *lock);
 void lock_release(struct lock *lock);
 /* In a forked child, where the holder may not exist any more. */

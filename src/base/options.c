@@ -6,7 +6,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 
-struct options options = {
+AT_START struct options options = {
     .mode = MODE_COLLECT,
     .gogc = 100,
     .memory_limit = INT64_MAX,
@@ -178,6 +178,14 @@ static void read_debug(const char *value)
     }
 }
 
+/* Without libc: its strncmp is on a page that small programs do not touch otherwise. */
+static bool starts_with(const char *text, const char *prefix)
+{
+    while (*prefix != 0 && *text == *prefix)
+        text++, prefix++;
+    return *prefix == 0;
+}
+
 void options_read(char *const *environment, bool secure)
 {
     static const struct {
@@ -196,12 +204,11 @@ void options_read(char *const *environment, bool secure)
     if (secure || environment == NULL)
         return;
     for (; *environment != NULL; environment++) {
-        if (strncmp(*environment, "GCALLOC_", 8) != 0)
+        if (!starts_with(*environment, "GCALLOC_"))
             continue;
         for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
-            size_t n = strlen(variables[i].name);
-            if (strncmp(*environment, variables[i].name, n) == 0)
-                variables[i].read(*environment + n);
+            if (starts_with(*environment, variables[i].name))
+                variables[i].read(*environment + strlen(variables[i].name));
         }
     }
 }

@@ -54,8 +54,8 @@ enum {
 static const uint64_t STOP_BYTES = HOSTILE(512 * KIB, 256);
 static const uint64_t RETRY_NS = 10000000;
 
-uint32_t gc_phase;
-uint32_t cycle_pressure_ns;
+AT_START uint32_t gc_phase;
+AT_START uint32_t cycle_pressure_ns;
 
 /* The owner is whoever runs cycles. */
 static struct {

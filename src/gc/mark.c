@@ -549,11 +549,11 @@ static void premark_thread(struct thread *thread)
     struct mcache *cache = &thread->cache;
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        struct magazine *magazine = &cache->magazines[c];
-        for (uint32_t i = 0; i < magazine->fill; i++)
-            premark_slot((uintptr_t)magazine->entries[i].slot);
-        if (magazine->fill != 0)        /* the memory of unused magazines is not touched */
-            premark_in_flight((uintptr_t)magazine->entries[magazine->fill].slot);
+        uint32_t fill = magazine_fill(cache, c);
+        for (uint32_t i = 0; i < fill; i++)
+            premark_slot((uintptr_t)magazine_entry(cache, c, i)->slot);
+        if (cache->magazines[c].top != 0)   /* the memory of unused magazines is not touched */
+            premark_in_flight((uintptr_t)magazine_entry(cache, c, fill)->slot);
     }
     mcache_close(cache);
     thread->limits_zeroed = 1;

@@ -16,7 +16,7 @@ enum {
     POISON = 0xdb,
 };
 
-uint32_t sweep_generation = FIRST_GENERATION;
+AT_START uint32_t sweep_generation = FIRST_GENERATION;
 
 /* The way through the span table.  Reset with the world stopped. */
 static struct {

@@ -41,12 +41,12 @@ static COLD NORETURN void die_slot(const struct span *span, uint32_t slot, const
         slot < span->words * 64u ? (unsigned)span->slot_state[slot] : 0, what);
 }
 
-static COLD NORETURN void die_magazine(const struct thread *thread, unsigned span_class,
+static COLD NORETURN void die_magazine(struct thread *thread, unsigned span_class,
                                        uint32_t entry, const char *what)
 {
     die("verify: thread %d, magazine %u, entry %u of %u (slot %p): %s", thread->tid, span_class,
-        entry, thread->cache.magazines[span_class].fill,
-        thread->cache.magazines[span_class].entries[entry].slot, what);
+        entry, magazine_fill(&thread->cache, span_class),
+        magazine_entry(&thread->cache, span_class, entry)->slot, what);
 }
 
 static void want_span(const struct span *span, bool holds, const char *what)
@@ -63,15 +63,6 @@ static void want_none(const struct span *span, uint32_t word, uint64_t wrong, co
 }
 
 /* --- magazines ----------------------------------------------------------------------- */
-
-static uint32_t magazine_room(const struct mcache *cache, unsigned span_class)
-{
-    const struct cached *end = span_class + 1 < SPAN_CLASSES
-                                   ? cache->magazines[span_class + 1].entries
-                                   : cache->entries + MCACHE_ENTRIES;
-
-    return (uint32_t)(end - cache->magazines[span_class].entries) - 1;
-}
 
 /* The span and slot of an entry that names the start of a slot of the class; else NULL. */
 static struct span *span_of_entry(const struct cached *entry, unsigned span_class, uint32_t *slot)
@@ -92,17 +83,18 @@ static bool is_one(const uint64_t *bits, uint32_t slot)
     return load_relaxed(bits) >> (slot & 63) & 1;
 }
 
-static void check_entry(const struct thread *thread, unsigned span_class, uint32_t index)
+static void check_entry(struct thread *thread, unsigned span_class, uint32_t index)
 {
-    const struct magazine *magazine = &thread->cache.magazines[span_class];
+    bool newest = index + 1 == magazine_fill(&thread->cache, span_class);
     uint32_t slot;
-    struct span *span = span_of_entry(&magazine->entries[index], span_class, &slot);
+    struct span *span =
+        span_of_entry(magazine_entry(&thread->cache, span_class, index), span_class, &slot);
 
     if (span == NULL)
         die_magazine(thread, span_class, index, "names no slot of its class");
     const struct slot_bits *bits = &span->bits[slot >> 6];
 
-    if (load_relaxed(&span->slot_state[slot]) != SLOT_IN && index + 1 != magazine->fill)
+    if (load_relaxed(&span->slot_state[slot]) != SLOT_IN && !newest)
         die_slot(span, slot, "is in a magazine, but in the program's hands");
     if (!is_one(&bits->alloc, slot))
         die_slot(span, slot, is_one(&bits->condemned, slot)
@@ -116,31 +108,34 @@ static void check_entry(const struct thread *thread, unsigned span_class, uint32
 
 /* One past the fill there may be a slot that is not counted any more, or not yet; or an old
  * one that is somebody else's by now, which says nothing. */
-static void note_in_flight(const struct thread *thread, unsigned span_class)
+static void note_in_flight(struct thread *thread, unsigned span_class)
 {
-    const struct magazine *magazine = &thread->cache.magazines[span_class];
-    uint32_t slot;
-    struct span *span = span_of_entry(&magazine->entries[magazine->fill], span_class, &slot);
+    uint32_t fill = magazine_fill(&thread->cache, span_class), slot;
+    struct span *span =
+        span_of_entry(magazine_entry(&thread->cache, span_class, fill), span_class, &slot);
 
     if (span != NULL)
         slotmap_set(&verify.in_flight, span, slot);
 }
 
-static void check_magazine(const struct thread *thread, unsigned span_class)
+static void check_magazine(struct thread *thread, unsigned span_class)
 {
     const struct magazine *magazine = &thread->cache.magazines[span_class];
+    uint32_t bottom = thread->cache.classes[span_class].bottom;
+    uint32_t room = thread->cache.classes[span_class].room;
+    uint32_t most = bottom + room * (uint32_t)sizeof(struct cached);
 
-    if (magazine->entries == NULL)      /* never used */
+    if (magazine->top == 0 && magazine->limit == 0)     /* never used */
         return;
-    uint32_t room = magazine_room(&thread->cache, span_class);
-
-    if (magazine->fill > room || magazine->limit > room)
-        die("verify: thread %d, magazine %u: fill %u, limit %u, room %u", thread->tid, span_class,
-            magazine->fill, magazine->limit, room);
+    if (magazine->top < bottom || magazine->top > most || magazine->limit > most)
+        die("verify: thread %d, magazine %u: top %u, limit %u, bottom %u, room %u", thread->tid,
+            span_class, magazine->top, magazine->limit, bottom, room);
+    if (((struct cached *)((char *)&thread->cache + bottom))->slot != NULL)
+        die("verify: thread %d, magazine %u: its empty entry is not empty", thread->tid, span_class);
     if (verify.marking && magazine->limit != 0 && load_relaxed(&thread->tid) != 0)
         die("verify: thread %d, magazine %u: open for frees while a cycle marks", thread->tid,
             span_class);
-    for (uint32_t i = 0; i < magazine->fill; i++)
+    for (uint32_t i = 0; i < magazine_fill(&thread->cache, span_class); i++)
         check_entry(thread, span_class, i);
     note_in_flight(thread, span_class);
 }
@@ -165,25 +160,25 @@ static void check_list(struct span *span, unsigned span_class)
         check_filed(span, span_class);
 }
 
-static void check_thread(const struct thread *thread)
+static void check_thread(struct thread *thread)
 {
     const struct mcache *cache = &thread->cache;
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         check_magazine(thread, c);
-        if (cache->current[c] != NULL) {
-            check_filed(cache->current[c], c);
-            want_span(cache->current[c], load_relaxed(&cache->current[c]->home) == cache,
+        if (cache->classes[c].current != NULL) {
+            check_filed(cache->classes[c].current, c);
+            want_span(cache->classes[c].current, load_relaxed(&cache->classes[c].current->home) == cache,
                       "a thread's current span, but at home elsewhere");
         }
-        check_list(cache->taken[c], c);
-        check_list(load_acquire(&cache->ready[c].head), c);
+        check_list(cache->classes[c].taken, c);
+        check_list(load_acquire(&cache->classes[c].ready.head), c);
     }
 }
 
 static void check_threads(void)
 {
-    for (const struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
         check_thread(thread);
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         check_list(load_acquire(&central[c].head), c);

@@ -18,11 +18,11 @@ static const size_t HEAP_RESERVE_MIN = (size_t)16 << 20;
 static const size_t HEAP_STEP_MAX = (size_t)64 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 
-struct arena arena;
+AT_START ALIGNED(CACHE_LINE) struct arena arena;
 uint32_t arena_unreadable;
 
-static struct lock meta_lock = LOCK_INIT(META);
-static size_t meta_used;        /* META */
+static AT_START struct lock meta_lock = LOCK_INIT(META);
+static AT_START size_t meta_used;       /* META */
 
 static uintptr_t carve(struct region *region, uintptr_t at, size_t bytes)
 {

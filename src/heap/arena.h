@@ -68,8 +68,13 @@ INLINE bool heap_contains(uintptr_t address)
     return heap_offset(address) < load_relaxed(&arena.bytes);
 }
 
-/* A page map entry: the span's address in the low 48 bits, its span class above.  The class
+/* A page map entry: the span's address times 2^16, and its span class in the low 16 bits.  The class
  * is there so that free reaches its magazine with one load less. */
+INLINE uint64_t make_entry(const struct span *span, unsigned span_class)
+{
+    return (uint64_t)(uintptr_t)span << 16 | span_class;
+}
+
 INLINE uint64_t pagemap_entry(uintptr_t address)
 {
     return load_acquire(&arena.pagemap[heap_offset(address) >> PAGE_SHIFT]);
@@ -77,12 +82,12 @@ INLINE uint64_t pagemap_entry(uintptr_t address)
 
 INLINE struct span *entry_span(uint64_t entry)
 {
-    return (struct span *)(entry << 16 >> 16);
+    return (struct span *)(entry >> 16);
 }
 
 INLINE unsigned entry_span_class(uint64_t entry)
 {
-    return (unsigned)(entry >> 48);
+    return (uint16_t)entry;
 }
 
 /* The span of a heap address, or NULL.  heap_contains(address) must hold.  Spans

@@ -1,6 +1,6 @@
 /* mcache.c -- see mcache.h
  *
- * Why frees need no owner.  flush sets the slot's bit in `freed`, an atomic or,
+ * Why frees need no owner.  flush sets the slot's bit in `freed`, an atomic or (when it is not alone),
  * whoever owns the span; the old bit set means a double free.  The owner
  * merges the bits when it looks for free slots.  What is left to decide is who finds
  * a span that has free slots again: the thread that sets a bit in an idle span flips
@@ -20,17 +20,22 @@
 enum {
     /* A magazine holds about MAGAZINE_BYTES, between LEAST and MOST slots: large
      * enough for the swings of a program's working set, small enough that a thread
-     * that falls asleep does not sit on much. */
+     * that falls asleep does not sit on much.  It begins with FIRST, so that a small process or
+     * thread touches little, and grows when a refill finds it too small for a word of
+     * slots, or a free finds it full. */
     MAGAZINE_BYTES = HOSTILE(64 << 10, 64),
     MAGAZINE_LEAST = HOSTILE(3, 1),
     MAGAZINE_MOST = HOSTILE(1024, 2),
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
+    MAGAZINE_FIRST = HOSTILE(16, 1),
+    MAGAZINE_GROWTH = HOSTILE(8, 2),
+    REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
     FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
      * more, and more than a quarter of its length, is trimmed to half of that. */
     EMPTIES_BYTES = HOSTILE(512 << 10, 0),
-    EMPTIES_MOST = 8,
+    EMPTIES_MOST = 16,
 };
 
 struct ready_list central[SPAN_CLASSES];
@@ -54,42 +59,126 @@ uint16_t mcache_limit(unsigned span_class)
     return options.hardened || shared ? 0 : capacity(span_class);
 }
 
-/* How many slots a refill takes: exactly one in hardened mode, so that every slot
- * whose alloc bit is set is in the program's hands. */
-static uint32_t refill_slots(unsigned span_class)
-{
-    return options.hardened ? 1 : capacity(span_class);
-}
-
 static void sweep_nothing(struct span *span)
 {
     (void)span;
 }
 
-static span_sweeper ensure_swept = sweep_nothing;
+static AT_START span_sweeper ensure_swept = sweep_nothing;
 
 void mcache_set_sweeper(span_sweeper sweep)
 {
     ensure_swept = sweep;
 }
 
-void mcache_init(struct mcache *cache)
+void mcache_init(struct mcache *cache, struct cached *entries)
 {
-    struct cached *at = cache->entries;
+    cache->entries_start = (uint32_t)((char *)entries - (char *)cache);
+    cache->entries_used = cache->entries_start;
+    cache->entries_end = cache->entries_start + MCACHE_ENTRIES * (uint32_t)sizeof *entries;
+}
 
-    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        /* gccheckmark: every free goes the slow way, which clears the block. */
-        cache->magazines[c].limit = options.gccheckmark ? 0 : mcache_limit(c);
-        cache->magazines[c].entries = at;
-        at += capacity(c) + 1;
-    }
-    CHECK(at <= cache->entries + MCACHE_ENTRIES);
+/* The larger array is new memory; the old one stays behind.  Nobody is stopped in here, and no fast
+ * path is under way: they all see one array or the other. */
+static void magazine_grow(struct mcache *cache, unsigned span_class)
+{
+    struct class_cache *class = &cache->classes[span_class];
+    uint32_t fill = magazine_fill(cache, span_class);
+    const struct cached *old = magazine_entry(cache, span_class, 0);
+    uint32_t bottom = cache->entries_used;
+
+    size_t room = class->room == 0 ? MAGAZINE_FIRST : class->room * MAGAZINE_GROWTH;
+
+    class->room = (uint16_t)min_size(room, capacity(span_class));
+    /* One more: whoever stops the thread looks at the entry after the last. */
+    CHECK(bottom + (class->room + 2) * sizeof *old <= cache->entries_end);
+    cache->entries_used += (class->room + 1) * (uint32_t)sizeof *old;
+    class->bottom = bottom;
+    magazine_entry(cache, span_class, 0)[-1] = (struct cached){ NULL, NULL };
+    memcpy(magazine_entry(cache, span_class, 0), old, fill * sizeof *old);
+    magazine_set_fill(cache, span_class, fill);
+    cache->magazines[span_class].limit = 0;
+}
+
+void magazine_open(struct mcache *cache, unsigned span_class)
+{
+    struct magazine *magazine = &cache->magazines[span_class];
+    const struct class_cache *class = &cache->classes[span_class];
+
+    if (class->room == 0)
+        magazine_grow(cache, span_class);
+    /* I2: closed while a cycle marks.  gccheckmark: every free goes the slow way, which clears the
+     * block. */
+    if (mcache_limit(span_class) != 0 && !load_relaxed(&span_allocate_black) &&
+        !options.gccheckmark)
+        magazine->limit = class->bottom + class->room * (uint32_t)sizeof(struct cached);
+}
+
+static bool is_small(const struct mcache *cache, unsigned span_class)
+{
+    return cache->classes[span_class].room < capacity(span_class);
+}
+
+void mcache_open(struct mcache *cache)
+{
+    for (unsigned c = 0; c < SPAN_CLASSES; c++)
+        if (cache->magazines[c].top != 0)
+            magazine_open(cache, c);
 }
 
 void mcache_close(struct mcache *cache)
 {
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         cache->magazines[c].limit = 0;
+}
+
+void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry)
+{
+    const struct class_cache *class = &cache->classes[span_class];
+
+    if (magazine_fill(cache, span_class) >= class->room && is_small(cache, span_class))
+        magazine_grow(cache, span_class);
+    if (cache->magazines[span_class].limit == 0)
+        magazine_open(cache, span_class);
+    if (magazine_fill(cache, span_class) >= class->room)
+        mcache_flush(cache, span_class, (class->room + 1) / 2);
+    uint32_t fill = magazine_fill(cache, span_class);
+
+    *magazine_entry(cache, span_class, fill) = entry;
+    magazine_set_fill(cache, span_class, fill + 1);
+}
+
+/* --- words that any thread may change: Note [ALONE] ------------------------- */
+
+static uint64_t or_freed(struct slot_bits *bits, uint64_t mask)
+{
+    if (load_relaxed(&heap_shared) != 0)
+        return fetch_or_acq_rel(&bits->freed, mask);
+    uint64_t before = load_relaxed(&bits->freed);
+
+    store_relaxed(&bits->freed, before | mask);
+    return before;
+}
+
+static uint64_t take_freed(struct slot_bits *bits)
+{
+    if (load_relaxed(&heap_shared) != 0)
+        return exchange_acquire(&bits->freed, 0);
+    uint64_t before = load_relaxed(&bits->freed);
+
+    store_relaxed(&bits->freed, 0);
+    return before;
+}
+
+/* Returns what is live afterwards. */
+static uint32_t add_live(struct span *span, uint32_t slots)
+{
+    if (load_relaxed(&heap_shared) != 0)
+        return fetch_add_acq_rel(&span->live, slots) + slots;
+    uint32_t after = load_relaxed(&span->live) + slots;
+
+    store_relaxed(&span->live, after);
+    return after;
 }
 
 /* --- ready lists ------------------------------------------------------------ */
@@ -124,7 +213,7 @@ static struct ready_list *home_list(const struct span *span)
 {
     struct mcache *home = load_relaxed(&span->home);
 
-    return home != NULL ? &home->ready[span->span_class] : &central[span->span_class];
+    return home != NULL ? &home->classes[span->span_class].ready : &central[span->span_class];
 }
 
 static bool has_free_slot(const struct span *span)
@@ -187,7 +276,7 @@ static void slots_freed(struct span *span, uint32_t count)
 
     if (load_relaxed(&span->claimed) == 0 && exchange_seq_cst(&span->claimed, 1) == 0)
         ready_push(list, span);
-    if (fetch_sub_acq_rel(&span->live, count) != count)
+    if (add_live(span, -count) != 0)
         return;
     uint32_t empties = fetch_add_relaxed(&list->empties, 1) + 1;
     uint32_t tolerated = empties_tolerated(span_class);
@@ -198,7 +287,7 @@ static void slots_freed(struct span *span, uint32_t count)
 
 static void set_freed(struct span *span, uint32_t word, uint64_t mask, uint32_t count)
 {
-    uint64_t before = fetch_or_acq_rel(&span->bits[word].freed, mask);
+    uint64_t before = or_freed(&span->bits[word], mask);
 
     if (UNLIKELY((before & mask) != 0))
         die_double_free(span, word * 64 + lowest_bit(before & mask));
@@ -216,46 +305,51 @@ static uint32_t release_neighbours(const struct cached *entries, struct span *co
                                    uint32_t count)
 {
     struct span *span = spans[0];
-    uint32_t first = (uint32_t)(entries[0].state - span->slot_state);
-    uint64_t mask = 1ull << (first & 63);
-    uint32_t done = 1;
+    uint32_t word = (uint32_t)(entries[0].state - span->slot_state) >> 6, done = 0;
+    const uint8_t *first = span->slot_state + word * 64;
+    uint64_t mask = 0;
 
-    for (; done < count && spans[done] == span; done++) {
-        uint32_t slot = (uint32_t)(entries[done].state - span->slot_state);
-        uint64_t bit = 1ull << (slot & 63);
-        if ((slot ^ first) >> 6 != 0)
-            break;
-        if (UNLIKELY((mask & bit) != 0))
-            die_double_free(span, slot);
-        mask |= bit;
+    /* A state byte of another span is not one of these 64. */
+    for (size_t bit; done < count && (bit = (size_t)(entries[done].state - first)) < 64; done++) {
+        if (UNLIKELY((mask >> bit & 1) != 0))
+            die_double_free(span, word * 64 + (uint32_t)bit);
+        mask |= 1ull << bit;
     }
-    set_freed(span, first >> 6, mask, done);
+    set_freed(span, word, mask, done);
     return done;
 }
 
 /* At most FLUSH_BATCH; the cache misses of their spans overlap. */
-static void release_slots(const struct cached *entries, uint32_t count)
+static void release_slots(struct mcache *cache, const struct cached *entries, uint32_t count)
 {
     struct span *spans[FLUSH_BATCH];
 
     for (uint32_t i = 0; i < count; i++) {
-        spans[i] = span_of((uintptr_t)entries[i].slot);
-        PREFETCH_WRITE(spans[i]);
+        uintptr_t slot = (uintptr_t)entries[i].slot;
+        bool same = i > 0 && (slot ^ (uintptr_t)entries[i - 1].slot) < PAGE_BYTES;
+        spans[i] = same ? spans[i - 1] : span_of(slot);
+        if (!same)
+            PREFETCH_WRITE(spans[i]);
     }
-    for (uint32_t done = 0; done < count;)
-        done += release_neighbours(entries + done, spans + done, count - done);
+    for (uint32_t done = 0; done < count;) {
+        bool foreign = load_relaxed(&spans[done]->home) != cache;
+        uint32_t released = release_neighbours(entries + done, spans + done, count - done);
+
+        cache->foreign_frees += foreign ? released : 0;
+        done += released;
+    }
 }
 
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 {
-    struct magazine *magazine = &cache->magazines[span_class];
+    uint32_t fill = magazine_fill(cache, span_class);
+    struct cached *entries = magazine_entry(cache, span_class, 0);
 
-    count = (uint32_t)min_size(count, magazine->fill);
+    count = (uint32_t)min_size(count, fill);
     for (uint32_t done = 0; done < count; done += FLUSH_BATCH)
-        release_slots(magazine->entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
-    memmove(magazine->entries, magazine->entries + count,
-            (magazine->fill - count) * sizeof *magazine->entries);
-    magazine->fill -= count;
+        release_slots(cache, entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
+    memmove(entries, entries + count, (fill - count) * sizeof *entries);
+    magazine_set_fill(cache, span_class, fill - count);
     cache->flushes++;
     cache->freed_count += count;
     size_t bytes = count * size_classes[span_class_size_class(span_class)].slot_bytes;
@@ -263,7 +357,7 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
     cache->freed_bytes += bytes;
     if (span_class_kind(span_class) != KIND_MALLOC)
         cache->gc_bytes -= (int64_t)bytes;
-    cache->class_flushed[span_class] += count;
+    cache->classes[span_class].flushed += count;
 }
 
 /* --- refilling --------------------------------------------------------------------- */
@@ -280,18 +374,24 @@ static COLD void clear_slots(const struct span *span, uint32_t word, uint64_t sl
 static void push_word(struct mcache *cache, unsigned span_class, const struct span *span,
                       uint32_t word, uint64_t taken)
 {
-    struct magazine *magazine = &cache->magazines[span_class];
-    struct cached *entry = magazine->entries + magazine->fill;
-    uintptr_t base = span->base + (size_t)word * 64 * span->slot_bytes;
-
+    uint32_t fill = magazine_fill(cache, span_class);
+    struct cached *entry = magazine_entry(cache, span_class, fill);
     if (UNLIKELY(options.gccheckmark))
         clear_slots(span, word, taken);
-    magazine->fill += count_bits(taken);
-    for (; taken != 0; entry++) {
-        uint32_t bit = log2_floor(taken);
-        entry->slot = (void *)(base + bit * span->slot_bytes);
-        entry->state = &span->slot_state[word * 64 + bit];
-        taken &= ~(1ull << bit);
+    magazine_set_fill(cache, span_class, fill + count_bits(taken));
+    /* Runs of neighbours: a fresh or wholly free word is one. */
+    while (taken != 0) {
+        uint32_t last = log2_floor(taken);
+        uint64_t zeros = ~taken << (63 - last);
+        uint32_t run = zeros == 0 ? last + 1 : 63 - log2_floor(zeros);
+        uintptr_t slot = span_slot_address(span, word * 64 + last);
+        uint8_t *state = &span->slot_state[word * 64 + last];
+
+        for (uint32_t i = 0; i < run; i++) {
+            *entry++ = (struct cached){ .slot = (void *)slot, .state = state-- };
+            slot -= span->slot_bytes;
+        }
+        taken &= run == last + 1 ? 0 : ~0ull >> (63 - last + run);
     }
 }
 
@@ -316,7 +416,8 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
                                                  : span->next_word + i - words;
         struct slot_bits *bits = &span->bits[w];
         if (load_relaxed(&bits->freed) != 0) {
-            uint64_t freed = exchange_acquire(&bits->freed, 0);
+            uint64_t freed = take_freed(bits);
+            cache->merges++;
             store_relaxed(&bits->alloc, bits->alloc & ~freed);
             store_relaxed(&bits->condemned, bits->condemned & ~freed);
         }
@@ -330,7 +431,7 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
         if (UNLIKELY(load_relaxed(&span_allocate_black)))
             fetch_or_acq_rel(&bits->mark, taken);
         store_release(&bits->alloc, bits->alloc | taken);
-        fetch_add_acq_rel(&span->live, count_bits(taken));
+        add_live(span, count_bits(taken));
         span->next_word = w;
         push_word(cache, span_class, span, w, taken);
         return count_bits(taken);
@@ -347,32 +448,52 @@ static void count_refill(struct mcache *cache, unsigned span_class, uint32_t slo
     cache->allocated_bytes += bytes;
     if (span_class_kind(span_class) != KIND_MALLOC)
         cache->gc_bytes += (int64_t)bytes;
-    cache->class_refilled[span_class] += slots;
+    cache->classes[span_class].refilled += slots;
+    cache->classes[span_class].last_refill = (uint16_t)slots;
 }
 
 static struct span *next_ready(struct mcache *cache, unsigned span_class)
 {
-    struct span *span = cache->taken[span_class];
+    struct span *span = cache->classes[span_class].taken;
 
     if (span == NULL)
-        span = ready_take_all(&cache->ready[span_class]);
-    if (span != NULL)
-        cache->taken[span_class] = span->next;
+        span = ready_take_all(&cache->classes[span_class].ready);
+    if (span != NULL) {
+        cache->classes[span_class].taken = span->next;
+        cache->filed++;
+    }
     return span;
+}
+
+/* How many slots a refill takes at most, and makes room for them: few at first, so that a thread that
+ * needs a few blocks, and ends, need not give a whole word of each class back.  Exactly one in
+ * hardened mode, so that every slot whose alloc bit is set is in the program's hands. */
+static uint32_t make_room(struct mcache *cache, unsigned span_class)
+{
+    const struct class_cache *class = &cache->classes[span_class];
+    uint32_t want = options.hardened ? 1 : (uint32_t)min_size(REFILL_FIRST + 2u * class->last_refill, 64);
+
+    if (class->room == 0)
+        magazine_open(cache, span_class);
+    if (class->room < want && class->refilled != 0 && is_small(cache, span_class)) {
+        magazine_grow(cache, span_class);
+        magazine_open(cache, span_class);
+    }
+    return (uint32_t)min_size(want, class->room);
 }
 
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 {
-    uint32_t want = refill_slots(span_class);
+    uint32_t want = make_room(cache, span_class);
 
     for (;;) {
-        struct span *span = cache->current[span_class];
+        struct span *span = cache->classes[span_class].current;
         if (span == NULL) {
             span = next_ready(cache, span_class);
             if (span == NULL)
                 return 0;
             store_relaxed(&span->home, cache);
-            cache->current[span_class] = span;
+            cache->classes[span_class].current = span;
         }
         ensure_swept(span);
         uint32_t taken = take_slots(cache, span_class, span, want);
@@ -380,17 +501,17 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
             count_refill(cache, span_class, taken);
             return taken;
         }
-        cache->current[span_class] = NULL;
+        cache->classes[span_class].current = NULL;
         span_disown(span);
     }
 }
 
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span)
 {
-    ASSERT(cache->current[span_class] == NULL);
+    ASSERT(cache->classes[span_class].current == NULL);
     store_relaxed(&span->home, cache);
-    cache->current[span_class] = span;
-    uint32_t taken = take_slots(cache, span_class, span, refill_slots(span_class));
+    cache->classes[span_class].current = span;
+    uint32_t taken = take_slots(cache, span_class, span, make_room(cache, span_class));
 
     count_refill(cache, span_class, taken);
     return taken;
@@ -410,8 +531,8 @@ bool mcache_take_central(struct mcache *cache, unsigned span_class)
         last = last->next;
     struct span *rest = last->next;
 
-    last->next = cache->taken[span_class];
-    cache->taken[span_class] = span;
+    last->next = cache->classes[span_class].taken;
+    cache->classes[span_class].taken = span;
     for (struct span *next; rest != NULL; rest = next) {
         next = rest->next;
         ready_push(&central[span_class], rest);
@@ -431,7 +552,7 @@ static void abandon_ready(struct mcache *cache, unsigned span_class)
 {
     struct span *next;
 
-    for (struct span *span = ready_take_all(&cache->ready[span_class]); span != NULL; span = next) {
+    for (struct span *span = ready_take_all(&cache->classes[span_class].ready); span != NULL; span = next) {
         next = span->next;
         abandon_span(span);
     }
@@ -445,27 +566,40 @@ void mcache_abandon_ready(struct mcache *cache)
 
 static void abandon_class(struct mcache *cache, unsigned span_class)
 {
+    struct class_cache *class = &cache->classes[span_class];
     struct span *next;
 
-    if (cache->magazines[span_class].fill != 0)
+    if (magazine_fill(cache, span_class) != 0)
         mcache_flush(cache, span_class, UINT32_MAX);
-    if (cache->current[span_class] != NULL) {
-        abandon_span(cache->current[span_class]);
-        cache->current[span_class] = NULL;
+    if (cache->classes[span_class].current != NULL) {
+        abandon_span(cache->classes[span_class].current);
+        cache->classes[span_class].current = NULL;
     }
-    for (struct span *span = cache->taken[span_class]; span != NULL; span = next) {
+    for (struct span *span = cache->classes[span_class].taken; span != NULL; span = next) {
         next = span->next;
         abandon_span(span);
     }
-    cache->taken[span_class] = NULL;
+    cache->classes[span_class].taken = NULL;
     abandon_ready(cache, span_class);
+    /* The next thread begins small again, in the same memory. */
+    cache->magazines[span_class] = (struct magazine){ 0, 0 };
+    class->bottom = class->room = class->last_refill = 0;
+    if (load_relaxed(&central[span_class].length) > EMPTIES_MOST)
+        ready_trim(&central[span_class], EMPTIES_MOST / 2);
+}
+
+static bool class_in_use(const struct mcache *cache, unsigned span_class)
+{
+    const struct class_cache *class = &cache->classes[span_class];
+
+    return class->room != 0 || class->current != NULL || class->taken != NULL ||
+           load_relaxed(&class->ready.head) != NULL;
 }
 
 void mcache_abandon(struct mcache *cache)
 {
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        abandon_class(cache, c);
-    for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        if (load_relaxed(&central[c].length) > EMPTIES_MOST)
-            ready_trim(&central[c], EMPTIES_MOST / 2);
+        if (class_in_use(cache, c))
+            abandon_class(cache, c);
+    cache->entries_used = cache->entries_start;
 }

@@ -7,16 +7,16 @@
  * LOCKING    None.  Ready lists are lock-free stacks that are pushed by anyone
  *            and taken whole by anyone (no ABA).
  * LIFETIME   Type-stable, part of struct thread; reused by a later thread.
- * INVARIANT  I2, I3 of the design: a slot is read before `fill` is stored, and
- *            stored before `fill` is; so entries[fill] is the only slot that may be in
- *            flight, and whoever stops the thread marks it too.
+ * INVARIANT  I2, I3 of the design: a slot is read before `top` is stored, and
+ *            stored before `top` is; so the entry above the top is the only one whose slot
+ *            may be in flight, and whoever stops the thread marks it too.
  */
 #ifndef GCALLOC_HEAP_MCACHE_H
 #define GCALLOC_HEAP_MCACHE_H
 
 #include "heap/span.h"
 
-enum { MCACHE_ENTRIES = 32 << 10 };     /* of all magazines of a thread; untouched ones cost nothing */
+enum { MCACHE_ENTRIES = 32 << 10 };     /* for all magazines of a thread; untouched ones cost nothing */
 
 /* A free slot, and where its state byte is, so that malloc need not look for it. */
 struct cached {
@@ -24,10 +24,15 @@ struct cached {
     uint8_t *state;
 };
 
+/* Both are offsets of an entry, in bytes from the start of the mcache: an entry is one addition away, and
+ * what malloc and free need of a class shares 8 bytes.  Below a magazine's first entry lies one
+ * that is always empty: malloc tells from the slot it loads, NULL, that there is none.
+ *     0, 0         not used; the empty entry is the magazine of class 0, which holds nothing
+ *     top, 0       closed for frees
+ *     top, limit   open */
 struct magazine {
-    uint32_t fill;              /* slots in it.  Owner; read with the world stopped. */
-    uint32_t limit;             /* free pushes while fill < limit.  Owner, or 0 set by stop 1. */
-    struct cached *entries;     /* constant; room for one more than the largest limit */
+    uint32_t top;               /* the newest slot's entry.  Owner; read with the world stopped. */
+    uint32_t limit;             /* free pushes while top < limit.  Owner, or 0 set by stop 1. */
 };
 
 struct ready_list {
@@ -36,32 +41,74 @@ struct ready_list {
     uint32_t empties;           /* atomic, approximate: of them without a live slot */
 };
 
+/* What the slow paths need of a class, in one cache line. */
+struct class_cache {
+    struct span *current;       /* owner only */
+    struct span *taken;         /* owner only: ready spans taken, linked by next */
+    struct ready_list ready;
+    uint64_t refilled, flushed; /* slots.  Owner, read racily. */
+    /* The magazine's array: where its empty entry lies, and for how many slots there is room.  It
+     * begins small and moves.  0, 0: none yet.  Owner, in the runtime; read with the world stopped. */
+    uint32_t bottom;
+    uint16_t room;
+    uint16_t last_refill;       /* slots taken by the last refill.  Owner. */
+} ALIGNED(CACHE_LINE);
+
 struct mcache {
     struct magazine magazines[SPAN_CLASSES];
-    struct span *current[SPAN_CLASSES];     /* owner only */
-    struct span *taken[SPAN_CLASSES];       /* owner only: ready spans taken, linked by next */
-    struct ready_list ready[SPAN_CLASSES];
 
+    /* Arrays of magazines, as offsets.  Owner. */
+    uint32_t entries_start, entries_used, entries_end;
     /* Statistics; owner only, read racily. */
     uint64_t allocated_bytes, allocated_count;      /* slots taken by refill, large blocks */
     uint64_t freed_bytes, freed_count;              /* slots flushed, large blocks freed */
     int64_t gc_bytes;                               /* of both, the balance of gc_alloc memory */
-    uint64_t refills, flushes, slow_frees, foreign_frees;
-    uint64_t class_refilled[SPAN_CLASSES];          /* slots taken, slots flushed, per class */
-    uint64_t class_flushed[SPAN_CLASSES];
+    uint64_t refills, flushes, slow_frees;
+    uint64_t foreign_frees;                         /* slots flushed to spans that are at home elsewhere */
+    uint64_t merges;                                /* freed words with bits in them, found by refill */
+    uint64_t filed;                                 /* spans taken from the ready list */
 
-    struct cached entries[MCACHE_ENTRIES];
+    struct class_cache classes[SPAN_CLASSES];
 };
 
 /* Spans without a living home. */
 extern struct ready_list central[SPAN_CLASSES];
 
-/* Push limit of a class's magazine; 0 for large objects, for
+/* Of a cache that is all zero: `entries`, behind it, are MCACHE_ENTRIES for its magazines. */
+void mcache_init(struct mcache *cache, struct cached *entries);
+
+INLINE uint32_t magazine_fill(const struct mcache *cache, unsigned span_class)
+{
+    uint32_t top = load_relaxed(&cache->magazines[span_class].top);
+
+    return top == 0 ? 0
+                    : (top - load_relaxed(&cache->classes[span_class].bottom)) /
+                          (uint32_t)sizeof(struct cached);
+}
+
+/* Index 0 is the oldest slot; the one past the newest may be in flight. */
+INLINE struct cached *magazine_entry(struct mcache *cache, unsigned span_class, uint32_t index)
+{
+    return (struct cached *)((char *)cache + cache->classes[span_class].bottom) + 1 + index;
+}
+
+/* Outside of the fast paths. */
+INLINE void magazine_set_fill(struct mcache *cache, unsigned span_class, uint32_t fill)
+{
+    cache->magazines[span_class].top =
+        cache->classes[span_class].bottom + fill * (uint32_t)sizeof(struct cached);
+}
+
+/* How many slots a class's magazine takes from free at most; 0 for large objects, for
  * blocks shared by the tiny allocator, and in hardened mode. */
 uint16_t mcache_limit(unsigned span_class);
-/* Sets every limit; the magazines were empty. */
-void mcache_init(struct mcache *cache);
-/* Sets every limit to 0: each free goes the slow way, until mcache_init. */
+/* The first use of a class's magazine, or after it was closed: opens it for frees, if it may be. */
+void magazine_open(struct mcache *cache, unsigned span_class);
+/* Pushes a slot, opening the magazine; a full one grows, or half of it is flushed. */
+void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry);
+/* Opens every magazine that is in use. */
+void mcache_open(struct mcache *cache);
+/* Sets every limit to 0: each free goes the slow way, until mcache_open. */
 void mcache_close(struct mcache *cache);
 
 /* Called on a span before its bits are read as the truth, or before it is given

@@ -18,12 +18,12 @@ enum {
     LOOK = 32,                  /* runs of one bin looked at for the best fit */
 };
 
-struct lock pages_lock = LOCK_INIT(HEAP);
-struct pages_stats pages_stats;
-size_t pages_idle;
+AT_START ALIGNED(CACHE_LINE) struct lock pages_lock = LOCK_INIT(HEAP);
+AT_START struct pages_stats pages_stats;
+AT_START size_t pages_idle;
 /* All under HEAP. */
-static struct span *bins[BINS];
-static uint64_t bin_bitmap[(BINS + 63) / 64];
+static AT_START struct span *bins[BINS];
+static AT_START uint64_t bin_bitmap[(BINS + 63) / 64];
 
 uint64_t pages_now_ms(void)
 {
@@ -111,11 +111,18 @@ static struct span *find_run(size_t pages)
 
 /* --- free runs ----------------------------------------------------------- */
 
+static void map_pages(size_t page, size_t pages, const struct span *span)
+{
+    unsigned class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
+    uint64_t entry = make_entry(span, class);
+
+    for (size_t i = 0; i < pages; i++)
+        store_release(&arena.pagemap[page + i], entry);
+}
+
 static void map_page(size_t page, struct span *span)
 {
-    uint64_t class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
-
-    store_release(&arena.pagemap[page], class << 48 | (uintptr_t)span);
+    map_pages(page, 1, span);
 }
 
 static struct span *page_span(size_t page)
@@ -124,10 +131,9 @@ static struct span *page_span(size_t page)
 }
 
 /* Pages that a span in use gets, or gives up (NULL). */
-static void map_pages(size_t page, size_t pages, enum kind kind, struct span *span)
+static void map_span_pages(size_t page, size_t pages, enum kind kind, struct span *span)
 {
-    for (size_t i = 0; i < pages; i++)
-        map_page(page + i, span);
+    map_pages(page, pages, span);
     chunks_set_kind(page, pages, kind, span != NULL);
 }
 
@@ -308,7 +314,7 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
     span->zeroed = *zeroed;
     store_relaxed(&span->sweepgen, sweepgen);
     span_format(span, span_class);
-    map_pages(page, pages, span_kind(span), span);
+    map_span_pages(page, pages, span_kind(span), span);
     return span;
 }
 
@@ -319,7 +325,7 @@ struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
 
     lock_acquire(&pages_lock);
     struct span *span =
-        alloc_span(span_class, class->slots / 64u + 1, class->pages, 0, sweepgen, &zeroed);
+        alloc_span(span_class, span_words(class), class->pages, 0, sweepgen, &zeroed);
     if (span != NULL) {
         pages_stats.small_spans++;
         pages_stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;
@@ -399,7 +405,7 @@ void pages_free(struct span *span)
     size_t pages = span->pages;
     size_t page = page_index(base);
 
-    map_pages(page, pages, span_kind(span), NULL);
+    map_span_pages(page, pages, span_kind(span), NULL);
     store_release(&span->state, SPAN_UNUSED);
     /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
     if (renew_moved(span)) {
@@ -426,7 +432,7 @@ static bool shrink_locked(struct span *span, size_t pages)
 
     if (run == NULL)
         return false;
-    map_pages(page + pages, old - pages, span_kind(span), NULL);
+    map_span_pages(page + pages, old - pages, span_kind(span), NULL);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     chunks_stamp(page + pages, old - pages, pages_now_ms());
@@ -448,7 +454,7 @@ static bool extend_locked(struct span *span, size_t pages)
         return false;
     use_pages(run, run->base, pages - old, spare);
     return_spares(spare);
-    map_pages(page + old, pages - old, span_kind(span), span);
+    map_span_pages(page + old, pages - old, span_kind(span), span);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     return true;

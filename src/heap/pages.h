@@ -42,17 +42,20 @@ bool pages_resize_large(struct span *span, size_t bytes);
 /* Returns free pages to the OS near which nothing was allocated or freed for `idle_ms`; stops
  * after max_pages.  The number of pages that held memory. */
 size_t pages_release_idle(uint64_t idle_ms, size_t max_pages);
-/* Now and then, from slow paths: returns what has been idle for a second.  Leaves it to
+/* Now and then, from slow paths: returns what has been idle for half a second.  Leaves it to
  * pages_scavenge while somebody calls that. */
 void pages_idle_check(void);
 /* One step of returning idle memory, 4 MiB at most, as the background scavenger of Go does it: while
- * more than retain_bytes are held, or more than 95 % of the memory limit, what has been idle
- * for a second (an eighth of a second) goes; of the rest, what has been idle for ten.
- * Returns after how many ms to call again, so that it costs 1 % of one processor at most;
- * UINT64_MAX: when the function given to pages_set_scavenger is called. */
+ * more than retain_bytes are held, or three quarters are idle, what has been idle for half a second
+ * goes; above 95 % of the memory limit, for an eighth of a second; of the rest, for ten seconds.
+ * Returns after how many ms to call again, so that it costs 1 % of one processor at most, 10 % while
+ * three quarters are idle; UINT64_MAX: when the function given to pages_set_scavenger is called. */
 uint64_t pages_scavenge(uint64_t now_ms, uint64_t retain_bytes);
-/* `wake` is called from slow paths when there is something to do again.  It must not wait. */
+/* `wake` is called from slow paths when there is something to do (again): for a scavenger that is not
+ * there, when it is worth starting one.  It must not wait. */
 void pages_set_scavenger(void (*wake)(void));
+/* It calls pages_scavenge no more. */
+void pages_scavenger_left(void);
 /* Go's rule for retain_bytes: 110 % of what the spans in use took at the end of the last marking,
  * scaled as the goal has changed since.  UINT64_MAX before the first cycle (last_goal 0) and
  * without a goal. */

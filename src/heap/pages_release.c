@@ -7,11 +7,16 @@
  * which may merge it with whatever has become free around it meanwhile.
  *
  * Three ages:
- *     HOT      more is held than the next goal needs: what nobody wanted for a second
+ *     HOT      more is held than the next goal needs, or there is no goal, or three quarters of it
+ *              are idle: what nobody wanted for half a second
  *     SETTLED  else: a heap that stays smaller than its goal (the program freed most of it and
  *              goes on, or sleeps) is not worth holding for ever
  *     LIMIT    more than 95 % of the memory limit: what is not in use at this moment
  * Who is about to take the heap over the limit returns as much himself, whatever its age.
+ *
+ * Who does it.  A task in the background (alloc/collector.c).  Where there is none it is started when
+ * SPAWN_PAGES are idle, so that a program that frees a lot and then sleeps does not sit on it; less
+ * than that, or when no task can be had, is returned by slow paths that come by.
  */
 #include "heap/pages_release.h"
 
@@ -23,12 +28,14 @@ enum {
     PIECE_PAGES = 512,          /* 4 MiB: about 270 us */
     STEP_PIECES = 32,           /* in one step, 4 MiB together: some 2 us each if small */
     LOOK_CHUNKS = 8192,         /* 4 GiB of heap looked through at a time: some 20 us under HEAP */
-    HOT_MS = 1000,
+    HOT_MS = 500,
     SETTLED_MS = 10000,
     LIMIT_MS = 125,
     LONGEST_MS = 1000,          /* between two steps: the answer may change meanwhile */
     REFUSED_MS = 60000,         /* the kernel would not (mlockall) */
     WORTH_PAGES = 128,          /* 1 MiB: less idle memory than that is nobody's business */
+    SPAWN_PAGES = 512,          /* 4 MiB are worth a task */
+    PACE = 99, PACE_COLLAPSED = 9,      /* ms of waiting for a ms of work: 1 %, 10 % */
     CHECK_MS = 50,              /* between two checks from slow paths */
     ABSENT_MS = 2000,           /* the scavenger is that late: slow paths do its work */
 };
@@ -38,9 +45,10 @@ static struct pass {
     size_t page;                /* below this one; 0: start a new pass */
     uint32_t soonest;           /* ms until the first of what was too young is old enough */
 } pass;
-static bool asleep;             /* HEAP: pages_scavenge returned UINT64_MAX */
-static void (*waker)(void);     /* HEAP */
-static uint64_t next_check;     /* ms; atomic, relaxed: not before then do slow paths look */
+/* HEAP.  So many idle pages and the waker is called; SIZE_MAX: the scavenger is at work, or is none. */
+static AT_START size_t wake_at = SIZE_MAX;
+static AT_START void (*waker)(void);    /* HEAP */
+static AT_START uint64_t next_check;    /* ms; atomic, relaxed: not before then do slow paths look */
 
 /* One walk down the heap for idle pages of an age. */
 struct search {
@@ -207,6 +215,12 @@ uint64_t pages_retain_bytes(uint64_t in_use_bytes, uint64_t goal, uint64_t last_
     return scaled > UINT64_MAX ? UINT64_MAX : (uint64_t)scaled;
 }
 
+/* The program has freed most of what it had: that is over, whatever the goal. */
+static bool has_collapsed_locked(void)
+{
+    return pages_idle > held_locked() / 4 * 3;
+}
+
 /* The age that idle pages may be returned at, and how many of them at once. */
 static uint32_t age_wanted(uint64_t retain_bytes, size_t *most)
 {
@@ -218,6 +232,8 @@ static uint32_t age_wanted(uint64_t retain_bytes, size_t *most)
         *most = min_size(over, PIECE_PAGES);
         return LIMIT_MS;
     }
+    if (has_collapsed_locked())
+        return HOT_MS;
     if (held <= retain_bytes)
         return SETTLED_MS;
     *most = min_size(((held - retain_bytes) >> PAGE_SHIFT) + 1, PIECE_PAGES);
@@ -252,13 +268,15 @@ uint64_t pages_scavenge(uint64_t now_ms, uint64_t retain_bytes)
     uint64_t before = host_thread_cpu_ns(), wait_ms;
 
     lock_acquire(&pages_lock);
-    asleep = pages_idle < WORTH_PAGES && waker != NULL;
+    uint64_t pace = has_collapsed_locked() ? PACE_COLLAPSED : PACE;
+
+    wake_at = pages_idle < WORTH_PAGES && waker != NULL ? WORTH_PAGES : SIZE_MAX;
     if (pages_idle < WORTH_PAGES)
         wait_ms = waker != NULL ? UINT64_MAX : LONGEST_MS;
     else
         wait_ms = step_locked(now_ms, retain_bytes);
     lock_release(&pages_lock);
-    uint64_t pace_ms = (host_thread_cpu_ns() - before) * 99 / 1000000 + 1;
+    uint64_t pace_ms = (host_thread_cpu_ns() - before) * pace / 1000000 + 1;
 
     if (wait_ms < pace_ms)
         wait_ms = pace_ms;
@@ -271,13 +289,22 @@ void pages_set_scavenger(void (*wake)(void))
     lock_acquire(&pages_lock);
     waker = wake;
     lock_release(&pages_lock);
+    pages_scavenger_left();
+}
+
+void pages_scavenger_left(void)
+{
+    lock_acquire(&pages_lock);
+    wake_at = waker != NULL ? SPAWN_PAGES : SIZE_MAX;
+    store_relaxed(&next_check, 0);
+    lock_release(&pages_lock);
 }
 
 void (*pages_waker_locked(void))(void)
 {
-    if (LIKELY(!asleep) || pages_idle < WORTH_PAGES)
+    if (LIKELY(pages_idle < wake_at))
         return NULL;
-    asleep = false;
+    wake_at = SIZE_MAX;
     store_relaxed(&next_check, pages_now_ms() + ABSENT_MS);
     return waker;
 }
@@ -298,6 +325,6 @@ void pages_idle_check(void)
 /* The scavenger is not in the child. */
 void pages_release_fork_child(void)
 {
-    asleep = false;
+    wake_at = waker != NULL ? SPAWN_PAGES : SIZE_MAX;
     store_relaxed(&next_check, 0);
 }

@@ -10,10 +10,11 @@ enum { MAX_WORDS = SPAN_MAX_SLOTS / 64 + 1, TABLE_STEP = 16 << 10 };
 /* Bytes of a header for each bitmap word: its bits, 64 states, the kept bits. */
 #define WORD_BYTES (sizeof(struct slot_bits) + 64 + sizeof(uint64_t))
 
-uint32_t span_allocate_black;
+AT_START uint32_t span_allocate_black;
+AT_START uint32_t heap_shared;
 
-static struct span *free_headers[MAX_WORDS + 1];        /* HEAP; by bitmap words */
-static uint32_t table_size;                             /* atomic; grows under HEAP */
+static AT_START struct span *free_headers[MAX_WORDS + 1];        /* HEAP; by bitmap words */
+static AT_START uint32_t table_size;                    /* atomic; grows under HEAP */
 
 static struct span **table(void)
 {

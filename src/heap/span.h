@@ -98,6 +98,11 @@ struct span {
  * Atomic; written with the world stopped, read in the runtime. */
 extern uint32_t span_allocate_black;
 
+/* More than one task may touch the heap: what changes words that any thread may change needs a bus
+ * lock, which costs more than all the rest of a flush.  Set once, for ever, before a second task
+ * does: see Note [ALONE] in world/thread.c.  Atomic. */
+extern uint32_t heap_shared;
+
 /* Which slot holds the byte at offset: one multiplication, exact for every offset
  * below a span's size.  The low half of the same product is below the
  * divider exactly when the offset is the start of a slot (Lemire, Kaser and
@@ -151,6 +156,15 @@ INLINE bool span_is_marked(const struct span *span, uint32_t slot)
 uint32_t span_table_size(void);
 /* The span of an id; never NULL below span_table_size(). */
 struct span *span_by_id(uint32_t id);
+
+/* Bitmap words for the slots of a class.  Whoever frees the first byte behind the last slot looks
+ * that one up before it is found not to be there. */
+INLINE uint32_t span_words(const struct size_class *class)
+{
+    bool tail = (size_t)class->slots * class->slot_bytes < (size_t)class->pages << PAGE_SHIFT;
+
+    return (class->slots + tail + 63u) / 64;
+}
 
 /* Prepares a header for small slots of a class, or for one large object; pages
  * and base are set.  HEAP held. */

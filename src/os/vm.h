@@ -30,6 +30,9 @@ bool vm_renew(void *address, size_t bytes);
 /* Which 4096-byte pages of the range are in memory: a byte each, 1 or 0.  Anonymous pages that
  * are not are zero, unless they were swapped out. */
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident);
+/* Makes a ready range of any length, at a page's start, read as zero, like memset, but leaves alone
+ * what is not in memory: no page fault for it, and no memory. */
+void vm_clear(void *address, size_t bytes);
 /* Ready memory anywhere, outside every reservation.  NULL when refused. */
 void *vm_map(size_t bytes);
 void vm_unmap(void *address, size_t bytes);

@@ -8,6 +8,12 @@
 #include "base/check.h"
 #include "base/options.h"
 #include "base/sys.h"
+#include "os/host.h"
+
+enum {
+    CLEAR_LEAST = 256 << 10,            /* below, memset costs less than asking */
+    CLEAR_LOOK_PAGES = 256,
+};
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -102,6 +108,39 @@ bool vm_renew(void *address, size_t bytes)
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
 {
     return sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
+}
+
+/* One look's worth.  What was swapped out is not in memory, but not zero either: that no swap is in
+ * use after the look says that nothing was. */
+static void clear_resident(char *at, size_t bytes)
+{
+    unsigned char resident[CLEAR_LOOK_PAGES];
+    size_t pages = (bytes + VM_PAGE - 1) / VM_PAGE;
+
+    if (!vm_resident(at, pages * VM_PAGE, resident) || host_swap_in_use()) {
+        __builtin_memset(at, 0, bytes);
+        return;
+    }
+    for (size_t i = 0, end; i < pages; i = end) {
+        for (end = i + 1; end < pages && (resident[end] & 1) == (resident[i] & 1); end++)
+            ;
+        size_t high = end * VM_PAGE < bytes ? end * VM_PAGE : bytes;
+        if ((resident[i] & 1) != 0)
+            __builtin_memset(at + i * VM_PAGE, 0, high - i * VM_PAGE);
+    }
+}
+
+void vm_clear(void *address, size_t bytes)
+{
+    if (bytes < CLEAR_LEAST) {
+        __builtin_memset(address, 0, bytes);
+        return;
+    }
+    for (size_t at = 0; at < bytes; at += CLEAR_LOOK_PAGES * VM_PAGE) {
+        size_t rest = bytes - at;
+        clear_resident((char *)address + at,
+                       rest < CLEAR_LOOK_PAGES * VM_PAGE ? rest : CLEAR_LOOK_PAGES * VM_PAGE);
+    }
 }
 
 void *vm_map(size_t bytes)

@@ -56,10 +56,15 @@ static void count_thread(struct census *census, const struct thread *thread)
     census->allocated += load_relaxed(&cache->allocated_count);
     census->allocated_bytes += load_relaxed(&cache->allocated_bytes);
     census->flushed += load_relaxed(&cache->freed_count);
+    census->refills += load_relaxed(&cache->refills);
+    census->flushes += load_relaxed(&cache->flushes);
+    census->foreign_frees += load_relaxed(&cache->foreign_frees);
+    census->merges += load_relaxed(&cache->merges);
+    census->filed += load_relaxed(&cache->filed);
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         unsigned size_class = span_class_size_class(c);
-        census->class_refilled[size_class] += load_relaxed(&cache->class_refilled[c]);
-        census->classes[size_class].cached += load_relaxed(&cache->magazines[c].fill);
+        census->class_refilled[size_class] += load_relaxed(&cache->classes[c].refilled);
+        census->classes[size_class].cached += magazine_fill(cache, c);
     }
 }
 

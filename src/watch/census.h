@@ -28,6 +28,7 @@ struct census {
     uint64_t allocated, flushed;        /* counters of all thread caches: blocks */
     uint64_t allocated_bytes;
     uint64_t class_refilled[SIZE_CLASSES];
+    uint64_t refills, flushes, foreign_frees, merges, filed;    /* see heap/mcache.h */
     uint32_t threads, thread_structures;
 };
 

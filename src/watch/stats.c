@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/fmt.h"
+#include "base/lock.h"
 #include "base/sys.h"
 #include "os/host.h"
 #include "world/thread.h"
@@ -30,14 +31,17 @@ enum {
     COPY_TRIES = 1000,          /* a forked child may find a sequence that stays odd */
 };
 
-static struct {
+static AT_START struct {
     uint64_t start_ns;          /* constant after the constructor */
     uint32_t cpus;              /* constant after the constructor */
-    uint32_t sequence;          /* atomic: odd while `shown` is being written */
     uint64_t goal;              /* atomic */
+} process = { .cpus = 1, .goal = UINT64_MAX };
+
+static struct {
+    uint32_t sequence;          /* atomic: odd while `shown` is being written */
     struct history draft;       /* whoever ran the cycle */
     struct history shown;       /* atomic words: copy of draft */
-} record = { .cpus = 1, .goal = UINT64_MAX };
+} record;
 
 static uint64_t unix_time_ns(void)
 {
@@ -49,8 +53,8 @@ static uint64_t unix_time_ns(void)
 
 __attribute__((constructor(101))) static void note_start(void)
 {
-    record.start_ns = host_clock_ns();
-    record.cpus = host_cpus();
+    process.start_ns = host_clock_ns();
+    process.cpus = host_cpus();
 }
 
 /* ---- cycles ---- */
@@ -88,13 +92,13 @@ static void read_history(struct totals *totals, uint64_t *pause_ns, uint64_t *pa
 /* Go charges the stops to every CPU; the marking is charged as it was measured. */
 static uint64_t cycle_cpu_ns(const struct cycle_report *report)
 {
-    return report->pause_ns * record.cpus +
+    return report->pause_ns * process.cpus +
            (report->method == METHOD_STOPPED ? 0 : report->mark_cpu_ns);
 }
 
 static double cpu_fraction(uint64_t gc_cpu_ns, uint64_t now_ns)
 {
-    uint64_t available = (now_ns - record.start_ns) * record.cpus;
+    uint64_t available = (now_ns - process.start_ns) * process.cpus;
 
     return available != 0 ? (double)gc_cpu_ns / (double)available : 0;
 }
@@ -140,15 +144,15 @@ struct gctrace_context stats_trace_context(const struct cycle_report *report)
     if (record.draft.totals.last_start < report->start_ns)
         cpu_ns += cycle_cpu_ns(report);
     return (struct gctrace_context){
-        .start_ns = record.start_ns,
+        .start_ns = process.start_ns,
         .cpu_percent = (uint32_t)(cpu_fraction(cpu_ns, host_clock_ns()) * 100),
-        .cpus = record.cpus,
+        .cpus = process.cpus,
     };
 }
 
 void stats_note_goal(uint64_t goal)
 {
-    store_relaxed(&record.goal, goal);
+    store_relaxed(&process.goal, goal);
 }
 
 /* ---- the heap ---- */
@@ -209,7 +213,7 @@ static void fill_cycles(struct gc_memstats *out)
     struct totals t;
 
     read_history(&t, out->pause_ns, out->pause_end);
-    out->next_gc = load_relaxed(&record.goal);
+    out->next_gc = load_relaxed(&process.goal);
     out->enable_gc = out->next_gc != UINT64_MAX;
     out->last_gc = t.last_end;
     out->pause_total_ns = t.pause_total_ns;
@@ -290,6 +294,16 @@ static void print_heap(const struct gc_memstats *m)
               (m->sys - m->heap_sys) >> 10, m->threads);
 }
 
+/* What threads have to do with each other. */
+static void print_traffic(const struct census *census)
+{
+    fmt_print(2,
+              "libgcalloc: %lu refills (%lu from filed spans, %lu merges), %lu flushes (%lu blocks of "
+              "other threads), %lu lock waits\n",
+              census->refills, census->filed, census->merges, census->flushes,
+              census->foreign_frees, lock_waits());
+}
+
 static void print_cycles(const struct gc_memstats *m)
 {
     const struct totals *t = &record.shown.totals;
@@ -316,5 +330,6 @@ void stats_print_exit(void)
         return;
     stats_fill_memstats(&stats, &memstats);
     print_heap(&memstats);
+    print_traffic(&stats.census);
     print_cycles(&memstats);
 }

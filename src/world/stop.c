@@ -565,7 +565,7 @@ bool world_init(void)
     bool replaced;
 
     sys_call4(SYS_rt_sigprocmask, 1 /* SIG_UNBLOCK */, (long)&stop, 0, sizeof(stop));
-    return have_table() && ensure_handler(&replaced);
+    return ensure_handler(&replaced);
 }
 
 void stop_fork_child(void)

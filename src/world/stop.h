@@ -22,7 +22,7 @@ struct stopped_task {
     uintptr_t frame_low, frame_high;    /* saved registers, when not above sp; else 0 */
 };
 
-/* Installs the stop handler and prepares memory.  From the constructor. */
+/* Installs the stop handler.  From the constructor. */
 bool world_init(void);
 
 /* The caller is a collector task, or a thread that has parked itself (then it is one of the

@@ -26,7 +26,7 @@ struct kernel_action {
 struct stop_protocol protocol;
 
 /* Written under WORLD, or before there are threads; read by the handler. */
-static struct {
+static AT_START struct {
     struct kernel_action action;    /* what was installed before us */
     uint32_t valid;                 /* atomic: pairs release in ensure_handler / acquire */
 } chain;

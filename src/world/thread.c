@@ -15,6 +15,14 @@
  * thread inside and waits, or the thread sees the gate closed and backs out.  A handler
  * of the program that interrupts runtime_enter and allocates enters and leaves in
  * balance, and in_runtime is its own nesting count: the interrupted store is still right.
+ *
+ * Note [ALONE]  While one thread alone touches the heap, heap/mcache.c does without bus locks.  Whoever
+ * comes second stores heap_shared first: another thread in thread_attach, a task of ours before its
+ * first cycle (alloc/collector.c).  The first thread may have loaded 0 just before and be about to
+ * store: only in the runtime.  So a second thread waits until it has seen nobody there; by Note
+ * [GATE]'s argument who enters later loads 1.  A task of ours changes those words only when it
+ * sweeps, and a stop, which finds nobody in the runtime, comes before that.  One that only returns
+ * idle memory never does.
  */
 #include "world/thread.h"
 
@@ -40,7 +48,7 @@ enum {
 struct thread thread_none;
 TLS_INITIAL_EXEC struct thread *thread_self = &thread_none;
 
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     struct lock lock;           /* THREADS */
     struct thread *head;        /* atomic: pairs release in link_thread / acquire in thread_list */
     struct thread *reap_cursor; /* THREADS: where the next reaping goes on */
@@ -50,7 +58,7 @@ static struct {
 } threads = { .lock = LOCK_INIT(THREADS) };
 
 /* Closed in two steps: new tasks first, for those inside may mark for a while, then threads. */
-static struct {
+static AT_START ALIGNED(CACHE_LINE) struct {
     uint32_t closed_to_tasks;   /* atomic: number of closers; futex */
     uint32_t closed;            /* the same for threads */
     uint32_t tasks;             /* atomic: tasks inside; see Note [GATE] */
@@ -180,7 +188,7 @@ static struct thread *link_thread(void)
 
     if (thread == NULL)
         return NULL;
-    mcache_init(&thread->cache);
+    mcache_init(&thread->cache, thread->entries);
     thread->next = threads.head;
     store_release(&threads.head, thread);
     return thread;
@@ -217,12 +225,35 @@ static void close_if_marking(struct thread *thread)
     thread->limits_zeroed = 1;
 }
 
+static bool threads_inside(void)
+{
+    for (struct thread *t = thread_list(); t != NULL; t = t->next)
+        if (t != thread_self && thread_is_alive(t) && load_seq_cst(&t->in_runtime) != 0)
+            return true;
+    return false;
+}
+
+/* Note [ALONE].  Not for ever, as at the gate: the thread inside may be in a handler of the program that
+ * interrupted it and now waits for us. */
+static void end_alone(void)
+{
+    static uint32_t over;               /* atomic */
+
+    if (LIKELY(load_acquire(&over) != 0) || thread_list() == NULL)
+        return;
+    store_seq_cst(&heap_shared, 1);
+    for (uint64_t waited = 0; threads_inside() && waited < GATE_PATIENCE_NS; waited += GATE_SLEEP_NS)
+        park_wait(&heap_shared, 1, GATE_SLEEP_NS);
+    store_release(&over, 1);
+}
+
 struct thread *thread_attach(void)
 {
     struct thread *thread = thread_self;
 
     if (thread != NULL && thread != &thread_none)
         return thread;
+    end_alone();
     uint64_t mask = signals_block_all();
     int tid = sys_gettid();
 
@@ -415,14 +446,6 @@ void runtime_leave_task(void)
 static bool tasks_inside(void)
 {
     return load_seq_cst(&gate.tasks) != 0;
-}
-
-static bool threads_inside(void)
-{
-    for (struct thread *t = thread_list(); t != NULL; t = t->next)
-        if (t != thread_self && thread_is_alive(t) && load_seq_cst(&t->in_runtime) != 0)
-            return true;
-    return false;
 }
 
 /* Nobody wakes us: who leaves the runtime has better things to do. */

@@ -76,6 +76,8 @@ struct thread {
     uintptr_t tiny;
     uint32_t tiny_used, tiny_generation;
     uintptr_t barrier[BARRIER_WORDS];   /* the first barrier_fill words; the collector reads them in stops */
+
+    struct cached entries[MCACHE_ENTRIES];      /* of the cache */
 };
 
 /* The current thread's structure, or thread_none before the first slow path.

@@ -103,7 +103,7 @@ say "gctrace line" trace_line
 summary() {
     GCALLOC_STATS=1 "$OUT/archive" 2>"$OUT/summary" >/dev/null
     cat "$OUT/summary"
-    [ "$(grep -c '^libgcalloc: ' "$OUT/summary")" = 4 ] && [ "$(wc -l <"$OUT/summary")" = 4 ] &&
+    [ "$(grep -c '^libgcalloc: ' "$OUT/summary")" = 5 ] && [ "$(wc -l <"$OUT/summary")" = 5 ] &&
         grep -q ' 1 cycles (1 forced, 0 abandoned), ' "$OUT/summary"
 }
 say "summary at exit" summary

@@ -111,7 +111,7 @@ static inline void release(struct thread *thread, void *block)
 
     if (thread->limits_zeroed != 0 && load_relaxed(&gc_phase) != GC_MARKING) {
         thread->limits_zeroed = 0;
-        mcache_init(cache);
+        mcache_open(cache);
     }
     if (fast_push(cache, block))
         return;
@@ -123,7 +123,6 @@ static inline void release(struct thread *thread, void *block)
         return;
     }
     unsigned class = span->span_class;
-    struct magazine *magazine = &cache->magazines[class];
     uint8_t *slot_state = &span->slot_state[slot];
     bool condemned = load_relaxed(slot_state) == SLOT_CONDEMNED;
 
@@ -135,9 +134,7 @@ static inline void release(struct thread *thread, void *block)
         span_release_slot(span, slot);
         return;
     }
-    if (magazine->fill >= mcache_limit(class))
-        mcache_flush(cache, class, (mcache_limit(class) + 1) / 2u);
-    magazine->entries[magazine->fill++] = (struct cached){ block, slot_state };
+    magazine_push(cache, class, (struct cached){ block, slot_state });
 }
 
 /* --- a test ----------------------------------------------------------------------- */

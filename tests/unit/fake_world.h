@@ -238,10 +238,11 @@ static inline void fake_init(void)
 {
     assert_non_null(meta_alloc(64));    /* makes the reservation */
     for (int i = 0; i < FAKE_THREADS; i++) {
+        mcache_init(&fake_threads[i].cache, fake_threads[i].entries);
         fake_threads[i].tid = i + 1;
         fake_threads[i].next = i + 1 < FAKE_THREADS ? &fake_threads[i + 1] : NULL;
-        mcache_init(&fake_threads[i].cache);
     }
+    heap_shared = 1;
     mcache_set_sweeper(sweep_span);
     options.workers = 16;       /* four beside the program */
 }
@@ -296,7 +297,7 @@ static inline void *fake_alloc(enum kind kind, size_t bytes)
 static inline void fake_open_magazines(void)
 {
     for (int i = 0; i < FAKE_THREADS; i++) {
-        mcache_init(&fake_threads[i].cache);
+        mcache_open(&fake_threads[i].cache);
         fake_threads[i].limits_zeroed = 0;
     }
 }

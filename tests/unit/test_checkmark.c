@@ -320,8 +320,7 @@ static void verify_marking(void)
 static void close_magazines(void)
 {
     for (int i = 0; i < FAKE_THREADS; i++)
-        for (unsigned c = 0; c < SPAN_CLASSES; c++)
-            fake_threads[i].cache.magazines[c].limit = 0;
+        mcache_close(&fake_threads[i].cache);
 }
 
 static void test_healthy_heaps(void **state)
@@ -357,26 +356,28 @@ static void test_healthy_heaps(void **state)
 static void test_slots_in_flight(void **state)
 {
     unsigned class = span_class_of(KIND_MALLOC, sizeclass_of(80));
-    struct magazine *magazine = &fake_threads[0].cache.magazines[class];
+    struct mcache *cache = &fake_threads[0].cache;
+    uint32_t fill;
     struct object object = object_of(fake_alloc(KIND_MALLOC, 80));
     uint8_t *slot_state = &object.span->slot_state[object.slot];
 
     (void)state;
-    assert_ptr_equal(magazine->entries[magazine->fill].state, slot_state);
+    fill = magazine_fill(cache, class);
+    assert_ptr_equal(magazine_entry(cache, class, fill)->state, slot_state);
     *slot_state = SLOT_IN;              /* counted, not yet the program's */
     assert_silent(verify_idle);
-    magazine->fill++;                   /* taken, not yet counted */
+    magazine_set_fill(cache, class, fill + 1);  /* taken, not yet counted */
     assert_silent(verify_idle);
     *slot_state = SLOT_OUT;
     assert_silent(verify_idle);
-    magazine->fill--;
+    magazine_set_fill(cache, class, fill);
     assert_silent(verify_idle);
 }
 
 /* What is broken in the children. */
 static struct span *victim, *large;
 static uint32_t victim_slot;
-static struct magazine *victim_magazine;
+static struct cached *victim_magazine;  /* its entries */
 
 static uint64_t victim_bit(void)
 {
@@ -410,36 +411,37 @@ PLANT(live, victim->live++)
 PLANT(shape, victim->pages++)
 PLANT(unswept, victim->sweepgen -= 2)
 PLANT(unclaimed, victim->claimed = 0)
-PLANT(page_map, arena.pagemap[heap_offset(victim->base) >> PAGE_SHIFT] += (uint64_t)1 << 48)
+PLANT(page_map, arena.pagemap[heap_offset(victim->base) >> PAGE_SHIFT] += 1)
 PLANT(page_map_end, size_t page = (heap_offset(large->base) >> PAGE_SHIFT) + large->pages - 1;
-      arena.pagemap[page] = (uintptr_t)victim)
+      arena.pagemap[page] = make_entry(victim, 0))
 PLANT(large_idle, large->claimed = 0)
 PLANT(large_grown, large->requested = large->slot_bytes + 1)
 PLANT(large_freed, large->slot_state[0] = SLOT_IN)
 PLANT(large_is_small, large->state = SPAN_SMALL)
-PLANT(no_owner, fake_threads[0].cache.current[victim->span_class] = NULL)
-PLANT(two_lists, fake_threads[1].cache.taken[victim->span_class] = victim)
-PLANT(wrong_list, fake_threads[1].cache.taken[victim->span_class + 1] = victim)
-PLANT(no_span, fake_threads[1].cache.taken[3] = (struct span *)fake_roots)
+PLANT(no_owner, fake_threads[0].cache.classes[victim->span_class].current = NULL)
+PLANT(two_lists, fake_threads[1].cache.classes[victim->span_class].taken = victim)
+PLANT(wrong_list, fake_threads[1].cache.classes[victim->span_class + 1].taken = victim)
+PLANT(no_span, fake_threads[1].cache.classes[3].taken = (struct span *)fake_roots)
 PLANT(circle, central[victim->span_class].head = victim; victim->next = victim;
-      fake_threads[0].cache.current[victim->span_class] = NULL)
+      fake_threads[0].cache.classes[victim->span_class].current = NULL)
 PLANT(home, victim->home = &fake_threads[2].cache)
-PLANT(cached_twice, victim_magazine->entries[0] = victim_magazine->entries[1])
-PLANT(cached_elsewhere, struct magazine *other =
-          &fake_threads[1].cache.magazines[victim->span_class];
-      other->entries[0] = victim_magazine->entries[0]; other->fill = 1)
-PLANT(cached_and_out, *victim_magazine->entries[0].state = SLOT_OUT)
+PLANT(cached_twice, victim_magazine[0] = victim_magazine[1])
+PLANT(cached_elsewhere, struct mcache *other = &fake_threads[1].cache;
+      *magazine_entry(other, victim->span_class, 0) = victim_magazine[0];
+      magazine_set_fill(other, victim->span_class, 1))
+PLANT(cached_and_out, *victim_magazine[0].state = SLOT_OUT)
 PLANT(cached_condemned,
-      uint32_t slot = (uint32_t)(victim_magazine->entries[0].state - victim->slot_state);
+      uint32_t slot = (uint32_t)(victim_magazine[0].state - victim->slot_state);
       victim->bits[slot / 64].alloc &= ~(1ull << slot % 64);
       victim->bits[slot / 64].condemned |= 1ull << slot % 64)
 PLANT(cached_free, uint32_t slot =
-          (uint32_t)(victim_magazine->entries[0].state - victim->slot_state);
+          (uint32_t)(victim_magazine[0].state - victim->slot_state);
       victim->bits[slot / 64].alloc &= ~(1ull << slot % 64))
 PLANT(cached_interior,
-      victim_magazine->entries[0].slot = (char *)victim_magazine->entries[0].slot + 8)
-PLANT(cached_state, victim_magazine->entries[0].state++)
-PLANT(overfull, victim_magazine->fill = 100000)
+      victim_magazine[0].slot = (char *)victim_magazine[0].slot + 8)
+PLANT(cached_state, victim_magazine[0].state++)
+PLANT(overfull, magazine_set_fill(&fake_threads[0].cache, victim->span_class, 100000))
+PLANT(not_empty, victim_magazine[-1].slot = fake_roots)
 PLANT(totals, large->state = SPAN_UNUSED)
 
 static const struct {
@@ -479,21 +481,22 @@ static const struct {
     { plant_cached_free, "is in a magazine, but free in its span" },
     { plant_cached_interior, "names no slot of its class" },
     { plant_cached_state, "names no slot of its class" },
-    { plant_overfull, "fill 100000" },
+    { plant_overfull, ": top " },
+    { plant_not_empty, "its empty entry is not empty" },
     { plant_totals, "the page heap counts" },
 };
 
 /* A span with slots in the program's hands, in a magazine and free. */
 static void make_victim(void)
 {
-    void *object = fake_alloc(KIND_MALLOC, 96);
+    void *object = fake_alloc(KIND_MALLOC, 208);
 
-    fake_alloc(KIND_MALLOC, 96);
+    fake_alloc(KIND_MALLOC, 208);
     victim = object_of(object).span;
     victim_slot = object_of(object).slot;
-    victim_magazine = &fake_threads[0].cache.magazines[victim->span_class];
-    assert_ptr_equal(fake_threads[0].cache.current[victim->span_class], victim);
-    assert_true(victim_magazine->fill >= 4);
+    victim_magazine = magazine_entry(&fake_threads[0].cache, victim->span_class, 0);
+    assert_ptr_equal(fake_threads[0].cache.classes[victim->span_class].current, victim);
+    assert_true(magazine_fill(&fake_threads[0].cache, victim->span_class) >= 4);
     large = object_of(fake_alloc(KIND_MALLOC, SMALL_MAX + 100000)).span;
 }
 
@@ -515,7 +518,7 @@ static void test_message_names_span_and_slot(void **state)
 
     (void)state;
     make_victim();
-    snprintf(expected, sizeof expected, "verify: span %u at %p (class %u, %u slots of 96 bytes), "
+    snprintf(expected, sizeof expected, "verify: span %u at %p (class %u, %u slots of 208 bytes), "
                                         "slot %u at %p (state 1): is both",
              victim->id, (void *)victim->base, (unsigned)victim->span_class, victim->slots,
              victim_slot, (void *)span_slot_address(victim, victim_slot));
@@ -531,7 +534,7 @@ static void test_cached_slots_are_marked(void **state)
     assert_dies_saying(verify_marking, "open for frees while a cycle marks");
     close_magazines();
     assert_silent(verify_marking);
-    unmark(victim_magazine->entries[0].slot);
+    unmark(victim_magazine[0].slot);
     assert_dies_saying(verify_marking, "in a magazine, but not marked");
 }
 

@@ -18,45 +18,45 @@
 #include "base/options.h"
 #include "heap/mcache.h"
 #include "heap/pages.h"
+#include "os/vm.h"
 
 enum { GENERATION = 2, CLASS_64 = 6 };
 
 static struct mcache *new_cache(void)
 {
-    struct mcache *cache = meta_alloc(sizeof *cache);
+    struct {
+        struct mcache cache;
+        struct cached entries[MCACHE_ENTRIES];
+    } *with_entries = meta_alloc(sizeof *with_entries);
 
-    assert_non_null(cache);
-    mcache_init(cache);
-    return cache;
+    assert_non_null(with_entries);
+    mcache_init(&with_entries->cache, with_entries->entries);
+    return &with_entries->cache;
 }
 
 static void *pop(struct mcache *cache, unsigned class)
 {
-    struct magazine *magazine = &cache->magazines[class];
-
-    while (magazine->fill == 0) {
+    while (magazine_fill(cache, class) == 0) {
         if (mcache_refill(cache, class) != 0 ||
             (mcache_take_central(cache, class) && mcache_refill(cache, class) != 0))
             break;
         mcache_adopt(cache, class, pages_alloc_small(class, GENERATION));
     }
-    struct cached entry = magazine->entries[--magazine->fill];
+    uint32_t newest = magazine_fill(cache, class) - 1;
+    struct cached entry = *magazine_entry(cache, class, newest);
 
+    magazine_set_fill(cache, class, newest);
     *entry.state = SLOT_OUT;
     return entry.slot;
 }
 
 static void push(struct mcache *cache, unsigned class, void *slot)
 {
-    struct magazine *magazine = &cache->magazines[class];
     struct span *span = span_of((uintptr_t)slot);
     uint32_t index = span_slot_of(span, (uintptr_t)slot - span->base);
 
-    if (magazine->fill >= magazine->limit)
-        mcache_flush(cache, class, (magazine->limit + 1) / 2);
     span->slot_state[index] = SLOT_IN;
-    magazine->entries[magazine->fill++] =
-        (struct cached){ .slot = slot, .state = &span->slot_state[index] };
+    magazine_push(cache, class, (struct cached){ .slot = slot, .state = &span->slot_state[index] });
 }
 
 static bool heap_is_sound(void)
@@ -156,6 +156,58 @@ static void large_objects_resize_in_place(void **state)
     assert_true(pages_check());
 }
 
+/* --- magazines ------------------------------------------------------------------------- */
+
+/* All classes at their largest, twice: there is room for the arrays that were outgrown, too, and the next
+ * thread finds it again. */
+static void every_magazine_may_grow(void **state)
+{
+    static void *slots[2000];
+    struct mcache *cache = new_cache();
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (unsigned class = 0; class < SPAN_CLASSES; class++) {
+            uint32_t most = mcache_limit(class);
+
+            for (uint32_t i = 0; i < most; i++)
+                slots[i] = pop(cache, class);
+            assert_true(most == 0 || cache->classes[class].room <= 128);
+            for (uint32_t i = 0; i < most; i++)
+                push(cache, class, slots[i]);
+            assert_int_equal(cache->classes[class].room, most);
+            assert_true(magazine_fill(cache, class) >= most / 2);
+        }
+        mcache_abandon(cache);
+        assert_int_equal(cache->classes[CLASS_64].room, 0);
+    }
+    assert_true(heap_is_sound());
+}
+
+/* What was freed first is at the bottom, whatever array it is in; a slot is taken out once. */
+static void a_magazine_keeps_its_order_as_it_grows(void **state)
+{
+    static void *slots[1000];
+    struct mcache *cache = new_cache();
+
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        slots[i] = pop(cache, CLASS_64);
+    uint32_t before = magazine_fill(cache, CLASS_64);
+
+    assert_true(before + 500 <= mcache_limit(CLASS_64));
+    for (int i = 0; i < 500; i++)
+        push(cache, CLASS_64, slots[i]);
+    assert_int_equal(magazine_fill(cache, CLASS_64), before + 500);
+    assert_null(magazine_entry(cache, CLASS_64, 0)[-1].slot);
+    for (int i = 499; i >= 0; i--)
+        assert_ptr_equal(pop(cache, CLASS_64), slots[i]);
+    for (int i = 0; i < 1000; i++)
+        push(cache, CLASS_64, slots[i]);
+    mcache_abandon(cache);
+    assert_true(heap_is_sound());
+}
+
 /* --- back to the OS ------------------------------------------------------------------ */
 
 static struct span *new_large(size_t bytes)
@@ -213,7 +265,7 @@ static uint64_t scavenge(uint64_t now, uint64_t most, uint64_t retain)
 
 static void the_scavenger_keeps_what_the_goal_needs(void **state)
 {
-    struct span *small = new_large(30 * MIB), *large = new_large(100 * MIB);
+    struct span *small = new_large(80 * MIB), *large = new_large(100 * MIB);
 
     (void)state;
     pages_release_idle(0, SIZE_MAX);
@@ -222,7 +274,7 @@ static void the_scavenger_keeps_what_the_goal_needs(void **state)
     uint64_t now = pages_now_ms();
     struct pages_stats start = stats_now();
 
-    scavenge(now, 900, 0);                      /* still hot */
+    scavenge(now, 400, 0);                      /* still hot */
     assert_int_equal(idle_bytes(), 100 * MIB);
     now = scavenge(now + 1100, 5000, before - 60 * MIB);
     assert_true(held_bytes() <= before - 60 * MIB && held_bytes() > before - 61 * MIB);
@@ -284,6 +336,41 @@ static void the_scavenger_sleeps_until_memory_is_freed(void **state)
     pages_set_scavenger(NULL);
 }
 
+static void a_scavenger_is_started_for_much_memory(void **state)
+{
+    struct span *little = new_large(2 * MIB), *much = new_large(8 * MIB);
+
+    (void)state;
+    woken = 0;
+    pages_set_scavenger(wake);                  /* it is not there yet */
+    pages_release_idle(0, SIZE_MAX);
+    drop(little);
+    assert_int_equal(woken, 0);
+    drop(much);
+    assert_int_equal(woken, 1);
+    pages_release_idle(0, SIZE_MAX);
+    pages_scavenge(pages_now_ms(), 0);
+    pages_scavenger_left();
+    drop(new_large(2 * MIB));
+    assert_int_equal(woken, 1);
+    drop(new_large(8 * MIB));
+    assert_int_equal(woken, 2);
+    pages_set_scavenger(NULL);
+}
+
+/* Whatever the goal would need: what a program that freed nearly everything had is not wanted soon. */
+static void a_collapsed_heap_is_not_kept_for_its_goal(void **state)
+{
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    drop(new_large(4 * held_bytes()));
+    uint64_t now = pages_now_ms();
+
+    scavenge(now + 600, 5000, UINT64_MAX);
+    assert_true(idle_bytes() <= held_bytes() / 4 * 3);
+    assert_true(pages_check());
+}
+
 static void pages_beside_busy_ones_stay(void **state)
 {
     struct span *cold = new_large(64 * MIB);
@@ -300,7 +387,7 @@ static void pages_beside_busy_ones_stay(void **state)
     uintptr_t low = hot->base;
     drop(hot);
     for (int i = 0; i < 200; i++)
-        pages_scavenge(now + 1050, 0);          /* the hot end is 50 ms too young */
+        pages_scavenge(now + 550, 0);           /* the hot end is 50 ms too young */
     size_t left = idle_bytes();
 
     assert_true(left >= 64 * KIB && left <= 2 * MIB);
@@ -377,6 +464,29 @@ static void *churn(void *seed)
         if (spans[i] != NULL)
             drop(spans[i]);
     return NULL;
+}
+
+/* Memory that is not there stays so; all of the range, and nothing beyond it, reads as zero. */
+static void clearing_leaves_absent_pages_absent(void **state)
+{
+    enum { PAGES = 600, USED = 7, BYTES = PAGES * 4096 - 100 };
+    static const unsigned used[USED] = { 0, 1, 255, 256, 300, 598, PAGES - 1 };
+    static unsigned char resident[PAGES];
+    char *memory = vm_map(PAGES * VM_PAGE);
+    unsigned there = 0;
+
+    (void)state;
+    assert_non_null(memory);
+    for (unsigned i = 0; i < USED; i++)
+        memset(memory + used[i] * VM_PAGE, 0x5a, VM_PAGE);
+    vm_clear(memory, BYTES);
+    assert_true(vm_resident(memory, PAGES * VM_PAGE, resident));
+    for (unsigned page = 0; page < PAGES; page++)
+        there += resident[page] & 1;
+    assert_int_equal(there, USED);
+    for (size_t i = 0; i < PAGES * VM_PAGE; i++)
+        assert_int_equal(memory[i], i < BYTES ? 0 : 0x5a);
+    vm_unmap(memory, PAGES * VM_PAGE);
 }
 
 static void pages_can_be_used_while_others_are_returned(void **state)
@@ -478,6 +588,7 @@ static void frees_across_threads_lose_nothing(void **state)
     struct mcache *cache = new_cache();
 
     (void)state;
+    heap_shared = 1;
     for (uintptr_t i = 0; i < SWAPPERS; i++)
         pthread_create(&threads[i], NULL, swap_blocks, (void *)(i + 1));
     for (int i = 0; i < SWAPPERS; i++)
@@ -534,12 +645,17 @@ int main(void)
         cmocka_unit_test(released_pages_read_as_zero),
         cmocka_unit_test(alignment_is_kept),
         cmocka_unit_test(large_objects_resize_in_place),
+        cmocka_unit_test(every_magazine_may_grow),
+        cmocka_unit_test(a_magazine_keeps_its_order_as_it_grows),
         cmocka_unit_test(the_scavenger_keeps_what_the_goal_needs),
         cmocka_unit_test(the_scavenger_is_in_no_hurry),
         cmocka_unit_test(the_scavenger_sleeps_until_memory_is_freed),
+        cmocka_unit_test(a_scavenger_is_started_for_much_memory),
+        cmocka_unit_test(a_collapsed_heap_is_not_kept_for_its_goal),
         cmocka_unit_test(pages_beside_busy_ones_stay),
         cmocka_unit_test(growth_stays_below_the_limit),
         cmocka_unit_test(the_goal_is_scaled),
+        cmocka_unit_test(clearing_leaves_absent_pages_absent),
         cmocka_unit_test(pages_can_be_used_while_others_are_returned),
         cmocka_unit_test(slots_come_in_address_order),
         cmocka_unit_test(freed_spans_are_found_again),

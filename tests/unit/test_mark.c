@@ -497,7 +497,7 @@ static void test_cached_slots_stay_and_hold_nothing(void **state)
 static void test_one_past_the_fill(void **state)
 {
     struct mcache *cache = &fake_threads[2].cache;
-    struct magazine *magazine = &cache->magazines[span_class_of(KIND_GC, sizeclass_of(640))];
+    unsigned class = span_class_of(KIND_GC, sizeclass_of(640));
 
     (void)state;
     fake_alloc_on(&fake_threads[2], KIND_GC, 640);
@@ -505,14 +505,16 @@ static void test_one_past_the_fill(void **state)
     void *named = fake_alloc(KIND_GC, 32);
 
     block[7] = word_of(named);
-    assert_true(magazine->fill > 0);
-    assert_ptr_equal(magazine->entries[magazine->fill].slot, block);
-    *magazine->entries[magazine->fill].state = SLOT_IN;
+    uint32_t fill = magazine_fill(cache, class);
+
+    assert_true(fill > 0);
+    assert_ptr_equal(magazine_entry(cache, class, fill)->slot, block);
+    *magazine_entry(cache, class, fill)->state = SLOT_IN;
     fake_mark();
     assert_true(is_marked(block));
     assert_false(is_marked(named));
     sweep_all();
-    *magazine->entries[magazine->fill].state = SLOT_OUT;
+    *magazine_entry(cache, class, fill)->state = SLOT_OUT;
     fake_collect();
     assert_false(is_object(block));
 }
