@@ -203,7 +203,7 @@ static void begin_marking_stopped(bool beside_program)
 {
     if (options.verify)
         verify_stopped(false);
-    mark_setup_stopped(!beside_program && cycles.helpers == 0);
+    mark_setup_stopped();
     set_marking(true, beside_program);
 }
 

@@ -328,7 +328,7 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
             taken = lowest_bits(taken, want);
         /* I2: marked first, so that nobody sees an allocated slot without its mark. */
         if (UNLIKELY(load_relaxed(&span_allocate_black)))
-            fetch_or_acq_rel(&bits->mark, taken);
+            fetch_or_acq_rel(&bits->black, taken);
         store_release(&bits->alloc, bits->alloc | taken);
         fetch_add_acq_rel(&span->live, count_bits(taken));
         span->next_word = w;
