@@ -71,6 +71,8 @@ static void push_slow(struct thread *thread, struct span *span, uint32_t slot, v
     struct magazine *magazine = &thread->cache.magazines[class];
     uint32_t limit = mcache_limit(class);
 
+    if (span_class_is_clean(class))
+        memset(block, 0, span->slot_bytes);
     if (magazine->fill >= limit)
         mcache_flush(&thread->cache, class, (limit + 1) / 2);
     magazine->entries[magazine->fill++] =

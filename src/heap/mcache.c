@@ -25,6 +25,7 @@ enum {
     MAGAZINE_LEAST = HOSTILE(3, 1),
     MAGAZINE_MOST = HOSTILE(1024, 2),
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
+    CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
@@ -58,7 +59,13 @@ uint16_t mcache_limit(unsigned span_class)
  * whose alloc bit is set is in the program's hands. */
 static uint32_t refill_slots(unsigned span_class)
 {
-    return options.hardened ? 1 : capacity(span_class);
+    size_t slots = capacity(span_class);
+
+    if (options.hardened)
+        return 1;
+    if (span_class_is_clean(span_class))
+        slots = min_size(slots, CLEAN_BYTES / size_classes[span_class_size_class(span_class)].slot_bytes);
+    return (uint32_t)slots;
 }
 
 static void sweep_nothing(struct span *span)
@@ -79,7 +86,8 @@ void mcache_init(struct mcache *cache)
 
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         /* gccheckmark: every free goes the slow way, which clears the block. */
-        cache->magazines[c].limit = options.gccheckmark ? 0 : mcache_limit(c);
+        bool slow = options.gccheckmark || span_class_is_clean(c);
+        cache->magazines[c].limit = slow ? 0 : mcache_limit(c);
         cache->magazines[c].entries = at;
         at += capacity(c) + 1;
     }
@@ -275,6 +283,23 @@ static COLD void clear_slots(const struct span *span, uint32_t word, uint64_t sl
         memset((void *)span_slot_address(span, word * 64 + lowest_bit(slots)), 0, span->slot_bytes);
 }
 
+/* The same for a class that is clean; what has never been handed out of a fresh span is. */
+static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
+{
+    uint32_t virgin = span->virgin, first = word * 64;
+
+    span->virgin = (uint32_t)max_size(virgin, first + log2_floor(slots) + 1);
+    if (span->zeroed && virgin < first + 64)
+        slots &= virgin > first ? ~(~0ull << (virgin - first)) : 0;
+    while (slots != 0) {
+        uint32_t low = lowest_bit(slots);
+        uint64_t above = ~(slots >> low);
+        uint32_t run = above != 0 ? lowest_bit(above) : 64;
+        memset((void *)span_slot_address(span, first + low), 0, run * span->slot_bytes);
+        slots = low + run < 64 ? slots >> (low + run) << (low + run) : 0;
+    }
+}
+
 /* Puts the slots of one word into the magazine, highest address first, so that
  * they are handed out in address order. */
 static void push_word(struct mcache *cache, unsigned span_class, const struct span *span,
@@ -284,8 +309,6 @@ static void push_word(struct mcache *cache, unsigned span_class, const struct sp
     struct cached *entry = magazine->entries + magazine->fill;
     uintptr_t base = span->base + (size_t)word * 64 * span->slot_bytes;
 
-    if (UNLIKELY(options.gccheckmark))
-        clear_slots(span, word, taken);
     magazine->fill += count_bits(taken);
     for (; taken != 0; entry++) {
         uint32_t bit = log2_floor(taken);
@@ -332,6 +355,10 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
         store_release(&bits->alloc, bits->alloc | taken);
         fetch_add_acq_rel(&span->live, count_bits(taken));
         span->next_word = w;
+        if (span_class_is_clean(span_class))
+            clean_slots(span, w, taken);
+        else if (UNLIKELY(options.gccheckmark))
+            clear_slots(span, w, taken);
         push_word(cache, span_class, span, w, taken);
         return count_bits(taken);
     }

@@ -56,6 +56,16 @@ struct mcache {
 /* Spans without a living home. */
 extern struct ready_list central[SPAN_CLASSES];
 
+enum { CLEAN_MOST = 1024 };     /* a size class */
+
+/* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero.  Refills clear them, many at
+ * a time; frees do before they push, so they go the slow way. */
+INLINE bool span_class_is_clean(unsigned span_class)
+{
+    return span_class_kind(span_class) != KIND_MALLOC &&
+           size_classes[span_class_size_class(span_class)].slot_bytes <= CLEAN_MOST;
+}
+
 /* Push limit of a class's magazine; 0 for large objects, for
  * blocks shared by the tiny allocator, and in hardened mode. */
 uint16_t mcache_limit(unsigned span_class);

@@ -80,6 +80,7 @@ void span_format(struct span *span, unsigned span_class)
     span->claimed = 1;
     span->moved = 0;
     span->next_word = 0;
+    span->virgin = 0;
     span->home = NULL;
     span->next = NULL;
     span->requested = 0;

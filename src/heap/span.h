@@ -86,6 +86,7 @@ struct span {
     uint8_t kind;               /* enum kind, of span_class */
     uint8_t moved;              /* large: pages were moved in; renew the mapping before reuse */
     uint32_t next_word;         /* owner only: where the next refill looks first */
+    uint32_t virgin;            /* owner only: slots from here on were never handed out */
 
     struct mcache *home;        /* atomic: whose ready list it goes to; a hint; NULL: central */
     struct span *next;          /* ready list, free-run bin or header free list */
