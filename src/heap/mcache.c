@@ -307,14 +307,18 @@ static void push_word(struct mcache *cache, unsigned span_class, const struct sp
 {
     struct magazine *magazine = &cache->magazines[span_class];
     struct cached *entry = magazine->entries + magazine->fill;
-    uintptr_t base = span->base + (size_t)word * 64 * span->slot_bytes;
+    size_t bytes = span->slot_bytes;
 
     magazine->fill += count_bits(taken);
-    for (; taken != 0; entry++) {
-        uint32_t bit = log2_floor(taken);
-        entry->slot = (void *)(base + bit * span->slot_bytes);
-        entry->state = &span->slot_state[word * 64 + bit];
-        taken &= ~(1ull << bit);
+    while (taken != 0) {        /* a run of neighbours: nothing in it depends on the bit before */
+        uint32_t high = log2_floor(taken);
+        uint64_t gap = ~(taken << (63 - high));
+        uint32_t run = gap != 0 ? 63 - log2_floor(gap) : 64;
+        uintptr_t slot = span_slot_address(span, word * 64 + high);
+        uint8_t *state = &span->slot_state[word * 64 + high];
+        for (uint32_t i = 0; i < run; i++, slot -= bytes)
+            *entry++ = (struct cached){ (void *)slot, state - i };
+        taken &= run <= high ? (2ull << (high - run)) - 1 : 0;
     }
 }
 
@@ -355,6 +359,10 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
         store_release(&bits->alloc, bits->alloc | taken);
         fetch_add_acq_rel(&span->live, count_bits(taken));
         span->next_word = w;
+        if (w + 1 < words) {    /* the next refill's; the sweep left them in another core's cache */
+            PREFETCH_WRITE(&bits[1]);
+            PREFETCH_WRITE(&span->slot_state[(w + 1) * 64]);
+        }
         if (span_class_is_clean(span_class))
             clean_slots(span, w, taken);
         else if (UNLIKELY(options.gccheckmark))
