@@ -219,11 +219,14 @@ static bool has_candidates(const struct tracer *tracer)
 INLINE void look_up(struct tracer *tracer, uint32_t at, uintptr_t base, const uint64_t *pagemap)
 {
     uintptr_t address = tracer->address[at % QUEUE_WORDS];
-    struct span *span = entry_span(load_acquire(&pagemap[(address - base) >> PAGE_SHIFT]));
+    uint64_t entry = load_acquire(&pagemap[(address - base) >> PAGE_SHIFT]);
+    struct span *span = entry_span(entry);
 
     PREFETCH(span);
     PREFETCH(span->bits);
-    PREFETCH((const void *)address);
+    /* Not what will not be read; and no branch. */
+    bool noscan = entry_span_class(entry) >= span_class_of(KIND_NOSCAN, 0);
+    PREFETCH(noscan ? (const void *)span : (const void *)address);
     tracer->span[at % QUEUE_WORDS] = span;
 }
 
