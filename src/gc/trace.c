@@ -222,11 +222,11 @@ INLINE void look_up(struct tracer *tracer, uint32_t at, uintptr_t base, const ui
     uint64_t entry = load_acquire(&pagemap[(address - base) >> PAGE_SHIFT]);
     struct span *span = entry_span(entry);
 
+    /* Not what will not be read.  A branch: a conditional move would wait for the entry. */
+    if (entry_span_class(entry) < span_class_of(KIND_NOSCAN, 0))
+        PREFETCH((const void *)address);
     PREFETCH(span);
     PREFETCH(span->bits);
-    /* Not what will not be read; and no branch. */
-    bool noscan = entry_span_class(entry) >= span_class_of(KIND_NOSCAN, 0);
-    PREFETCH(noscan ? (const void *)span : (const void *)address);
     tracer->span[at % QUEUE_WORDS] = span;
 }
 
