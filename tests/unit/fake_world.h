@@ -392,10 +392,11 @@ static inline void *fake_task(void *unused)
 }
 
 static unsigned fake_helpers_wanted;
+static unsigned fake_help_asked;        /* how many cycles have asked for, in all */
 
 static inline unsigned fake_help(unsigned wanted)
 {
-    (void)wanted;
+    fake_help_asked += wanted;
     for (unsigned i = 0; i < fake_helpers_wanted; i++) {
         pthread_t task;
         assert_int_equal(pthread_create(&task, NULL, fake_task, NULL), 0);
