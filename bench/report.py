@@ -155,6 +155,14 @@ def collector_report(run, names):
     return parts
 
 
+def collector_counts_report(counts):
+    if not counts:
+        return []
+    return ["## Instructions per allocation of a collector, no collections (callgrind)",
+            table.median_table(counts, ["gc_alloc", "libgc", "glibc"], "instructions",
+                               with_spread=False)]
+
+
 def counts_report(counts, names, peers):
     if not counts:
         return []

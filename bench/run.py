@@ -46,6 +46,9 @@ COUNT_CASES = [
     ("batch", "batch1k_rand_64", "batch1k_none", 1000, 10, 210),
     ("growth", "calloc_64", "pair_none", 1, 1000, 201000),
 ]
+# The same for collectors, each with its collections turned off.
+COLLECTOR_COUNTS = [("gcpairs", case, "gc_none", 1, 1000, 101000)
+                    for case in ("gc_16", "gc_64", "gc_512", "gc_bytes_64")]
 # What hardened mode costs does not depend on noise: these rows also show that it is on at all.
 HARDENED_COUNTS = [case for case in COUNT_CASES if case[1] in ("live_64", "batch1k_rand_64")]
 
@@ -128,7 +131,8 @@ def programs_build(run):
     variants["libgc"] = ["-DBENCH_HEAP_LIBGC", "-lgc"]
     built = []
     for variant, extra in variants.items():
-        if all([program_build(p + "-" + variant, p, extra) for p in report.COLLECTOR_PROGRAMS]):
+        programs = report.COLLECTOR_PROGRAMS + ["gcpairs"]
+        if all([program_build(p + "-" + variant, p, extra) for p in programs]):
             built.append(variant)
         else:
             run.complain("%s: the collector programs do not compile against it" % variant,
@@ -269,6 +273,29 @@ def counts_run(run, columns, cases):
     return counts
 
 
+def collector_counts_run(run, variants):
+    """case -> subject -> instructions per allocation, the bare loop subtracted."""
+    if not subjects.output_of(["valgrind", "--version"]):
+        return {}       # counts_run has said so
+    progress("instruction counts of collectors")
+    counts = {}
+    for variant, subject in subjects.uncollected_find():
+        if variant not in variants:
+            continue
+        program = "gcpairs-" + variant
+        loop, why = count_per_operation(subject, program, "gc_none", 1, 1000, 101000)
+        for _, case, _, operations, few, many in COLLECTOR_COUNTS:
+            value = None
+            if loop is not None:
+                value, why = count_per_operation(subject, program, case, operations, few, many)
+            if value is None:
+                run.complain("%s: instruction count of %s: %s" % (subject.name, case, why),
+                             not subject.is_peer)
+                continue
+            counts.setdefault(("gcpairs", case), {})[subject.name] = [value - loop]
+    return counts
+
+
 def startup_run(run, columns, runs_per_subject):
     """Time from spawn to exit of a process that allocates one block."""
     progress("start-up")
@@ -378,6 +405,8 @@ def everything_run(run, columns, variants):
     parts = report.summary_report(run, counts, names, peers)
     parts += report.malloc_report(run, names, peers)
     parts += report.counts_report(counts, names, peers)
+    if variants and not options.no_counts and not options.no_collectors:
+        parts += report.collector_counts_report(collector_counts_run(run, variants))
     return parts + hardened + report.collector_report(run, names)
 
 

@@ -115,3 +115,10 @@ def collectors_find(program):
 def hardened_find(library):
     settings = {"GCALLOC_MODE": "manual", "GCALLOC_DEBUG": "hardened=1"}
     return Subject("hardened", library, settings, is_peer=False)
+
+
+def uncollected_find():
+    """(variant of a collector program, subject) of each heap with its collections turned off."""
+    return [("gcalloc", Subject("gc_alloc", settings={"GCALLOC_GOGC": "off"}, is_peer=False)),
+            ("libgc", Subject("libgc", settings={"GC_DONT_GC": "1"})),
+            ("malloc", Subject("glibc"))]

@@ -30,12 +30,23 @@ INLINE void alloc_free(void *block)
         alloc_free_slow(block);
 }
 
+NOINLINE void *alloc_gc_slow(size_t bytes, enum kind kind);
+
+/* KIND_GC or KIND_NOSCAN; zeroed.  KIND_NOSCAN below 16 bytes shares blocks (the tiny allocator). */
+INLINE void *alloc_gc(size_t bytes, enum kind kind)
+{
+    if (LIKELY(bytes <= CLEAN_MOST) && (kind != KIND_NOSCAN || LIKELY(bytes >= 16))) {
+        void *block = fast_pop(&thread_self->cache, span_class_of(kind, sizeclass_of_gc(bytes)));
+        if (LIKELY(block != NULL))
+            return block;
+    }
+    return alloc_gc_slow(bytes, kind);
+}
+
 /* alignment is a power of two. */
 void *alloc_malloc_aligned(size_t alignment, size_t bytes);
 /* Zeroed malloc block. */
 void *alloc_calloc(size_t bytes);
-/* KIND_GC or KIND_NOSCAN; zeroed.  KIND_NOSCAN below 16 bytes shares blocks (the tiny allocator). */
-void *alloc_gc(size_t bytes, enum kind kind);
 /* block != NULL; keeps the kind.  NULL: no memory, the old block is intact. */
 void *alloc_realloc(void *block, size_t bytes);
 /* Bytes that may be written at block; 0 for NULL and foreign pointers. */

@@ -1,4 +1,4 @@
-/* refill.c -- when the fast path of malloc finds nothing
+/* refill.c -- when a fast path finds nothing
  *
  * Each step is tried only when the one before it failed:
  *     1. the thread's own spans, and those that others filed on its ready list
@@ -9,7 +9,7 @@
  *     6. a collection, waited for
  *     7. NULL
  */
-#include "alloc/alloc.h"
+#include "alloc/refill.h"
 
 #include <string.h>
 
@@ -132,14 +132,7 @@ static void *large_slow(struct thread *thread, size_t bytes, size_t alignment, e
     }
 }
 
-struct request {
-    size_t bytes;
-    size_t alignment;           /* of a large object */
-    unsigned span_class;        /* class 0 of its kind: large */
-    bool zeroed;                /* out: known to read as zero */
-};
-
-static void *allocate(struct request *request)
+void *refill_and_allocate(struct request *request)
 {
     struct thread *thread = runtime_enter();
     void *block;
@@ -169,7 +162,7 @@ void *alloc_malloc_slow(size_t bytes)
     if (UNLIKELY(bytes > PTRDIFF_MAX))
         return NULL;
     request.span_class = bytes <= SMALL_MAX ? sizeclass_of(bytes) : 0;
-    return allocate(&request);
+    return refill_and_allocate(&request);
 }
 
 /* The smallest class whose slots are all aligned; 0 when a large object is needed. */
@@ -197,7 +190,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t bytes)
         if (LIKELY(block != NULL))
             return block;
     }
-    return allocate(&request);
+    return refill_and_allocate(&request);
 }
 
 void *alloc_calloc(size_t bytes)
@@ -210,58 +203,9 @@ void *alloc_calloc(size_t bytes)
     }
     if (bytes > PTRDIFF_MAX)
         return NULL;
-    void *block = allocate(&request);
+    void *block = refill_and_allocate(&request);
 
     if (block != NULL && !request.zeroed)
         vm_clear(block, bytes);
     return block;
-}
-
-/* Pointer-free objects below 16 bytes share a 16-byte block, as in Go; the block
- * lives as long as any of them.  A collection drops the block that is being filled:
- * nothing but its objects keeps it alive. */
-static void *tiny_alloc(size_t bytes)
-{
-    struct thread *thread = thread_self;
-    size_t alignment = bytes >= 8 ? 8 : bytes >= 4 ? 4 : bytes >= 2 ? 2 : 1;
-    uintptr_t block = thread->tiny;
-    size_t offset = align_up(thread->tiny_used, alignment);
-
-    if (block != 0 && thread->tiny_generation == load_acquire(&sweep_generation) &&
-        offset + bytes <= 16) {
-        thread->tiny_used = (uint32_t)(offset + bytes);
-        return (void *)(block + offset);
-    }
-    struct request request = { .span_class = span_class_of(KIND_NOSCAN, SIZE_CLASS_16) };
-    void *fresh = allocate(&request);
-
-    if (fresh == NULL)
-        return NULL;
-    memset(fresh, 0, 16);
-    thread = thread_self;
-    thread->tiny = (uintptr_t)fresh;
-    thread->tiny_used = (uint32_t)bytes;
-    thread->tiny_generation = load_acquire(&sweep_generation);
-    return fresh;
-}
-
-void *alloc_gc(size_t bytes, enum kind kind)
-{
-    struct request request = { .bytes = bytes };
-
-    collect_enable_gc();
-    if (UNLIKELY(bytes > PTRDIFF_MAX))
-        return NULL;
-    if (kind == KIND_NOSCAN && bytes < 16)
-        return tiny_alloc(max_size(bytes, 1));
-    request.span_class = span_class_of(kind, bytes <= SMALL_MAX ? sizeclass_of_gc(bytes) : 0);
-    void *block = fast_pop(&thread_self->cache, request.span_class);
-
-    if (block == NULL)
-        block = allocate(&request);
-    if (block == NULL || request.zeroed)
-        return block;
-    size_t slot = size_classes[span_class_size_class(request.span_class)].slot_bytes;
-
-    return memset(block, 0, slot != 0 ? slot : bytes);
 }

@@ -81,7 +81,7 @@ static void free_small(struct thread *thread, struct span *span, void *block)
     store_relaxed(&span->slot_state[slot], SLOT_IN);
     if (load_relaxed(&gc_phase) == GC_MARKING)
         span_mark(span, slot);  /* I2 */
-    if (UNLIKELY(options.gccheckmark))
+    if (UNLIKELY(options.gccheckmark) || span_class_is_clean(span->span_class))
         memset(block, 0, span->slot_bytes);
     /* A condemned block that the program has all the same: its pointer was where
      * nobody can look. */

@@ -91,7 +91,7 @@ static void format_source(char *out, size_t bytes, const struct source *from)
 static COLD NORETURN void die_missed(struct object object, const struct source *from)
 {
     char missed[80], source[160];
-    bool kept = load_relaxed(&object.span->kept[object.slot >> 6]) >> (object.slot & 63) & 1;
+    bool kept = load_relaxed(&object.span->bits[object.slot >> 6].kept) >> (object.slot & 63) & 1;
 
     format_object(missed, sizeof missed, object);
     format_source(source, sizeof source, from);

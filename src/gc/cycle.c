@@ -90,13 +90,31 @@ unsigned cycle_mark_workers(void)
     return pacer_workers(cpus);
 }
 
-static unsigned helpers_wanted(void)
+/* So many helpers for the world stopped. */
+static unsigned most_helpers(void)
 {
     unsigned workers = options.workers != 0 ? (unsigned)options.workers : host_cpus();
 
     if (options.noworkers || workers == 0)
         return 0;
     return (unsigned)min_size(workers, MARK_WORKERS) - 1;
+}
+
+/* Those who would only wait for a stop 2 that has too much to do are not started before there
+ * was one: starting a task costs as much as a short stop. */
+static unsigned helpers_wanted(enum cycle_method method)
+{
+    switch (method) {
+    case METHOD_USERFAULT: return (unsigned)min_size(most_helpers(), cycle_mark_workers() - 1);
+    case METHOD_SNAPSHOT: return 0;     /* a copy has one task */
+    default: return most_helpers();
+    }
+}
+
+static void start_helpers(const struct cycle_hooks *hooks, unsigned helpers)
+{
+    if (helpers > cycles.helpers)
+        cycles.helpers += hooks->help(helpers - cycles.helpers);
 }
 
 static unsigned all_workers(void)
@@ -204,7 +222,7 @@ static void begin_marking_stopped(bool beside_program)
 {
     if (options.verify)
         verify_stopped(false);
-    mark_setup_stopped(!beside_program && cycles.helpers == 0);
+    mark_setup_stopped();
     set_marking(true, beside_program);
 }
 
@@ -421,6 +439,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
         if (outcome != TOO_MUCH)
             return outcome;
         press(report);
+        start_helpers(hooks, most_helpers());
     }
 }
 
@@ -516,11 +535,9 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
     };
     if (!prepare(report))
         return false;
-    unsigned wanted = helpers_wanted();
-
     report->method = choose_method(own_task);
-    /* A copy has one task. */
-    cycles.helpers = wanted != 0 && report->method != METHOD_SNAPSHOT ? hooks->help(wanted) : 0;
+    cycles.helpers = 0;
+    start_helpers(hooks, helpers_wanted(report->method));
     bool complete = run(hooks, report);
 
     store_relaxed(&cycle_pressure_ns, 0);

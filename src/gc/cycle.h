@@ -58,8 +58,8 @@ extern uint32_t cycle_pressure_ns;
 
 /* What the caller does for a cycle. */
 struct cycle_hooks {
-    /* Called once, with the world running, with the number of extra markers wanted; it
-     * starts tasks that call cycle_help_mark(), and returns how many it started. */
+    /* Called with the world running, with the number of extra markers wanted, and perhaps again
+     * later in the cycle; it starts tasks that call cycle_help_mark(), and returns how many. */
     unsigned (*help)(unsigned wanted);
     /* Bytes of all objects now. */
     uint64_t (*live_bytes)(void);

@@ -22,7 +22,7 @@ bool keep_prepare(void)
     worklist_reset(&keeper.list);
     memset(keeper.tracer, 0, sizeof *keeper.tracer);
     keeper.tracer->list = &keeper.list;
-    keeper.tracer->keeping = true;
+    keeper.tracer->role = TRACER_KEEPING;
     keeper.used = false;
     keeper.open = work_local_open(&keeper.list, &keeper.tracer->local);
     return keeper.open;
@@ -49,11 +49,11 @@ static void keep_word(struct span *span, uint32_t word)
 {
     struct slot_bits *bits = &span->bits[word];
     uint64_t alloc = load_acquire(&bits->alloc) & ~load_relaxed(&bits->freed);
-    uint64_t slots = alloc & ~load_acquire(&bits->mark) & ~load_relaxed(&span->kept[word]);
+    uint64_t slots = alloc & ~span_marks(span, word) & ~load_relaxed(&bits->kept);
 
     if (slots == 0)
         return;
-    fetch_or_relaxed(&span->kept[word], slots);
+    store_relaxed(&bits->kept, bits->kept | slots);
     tracer_count(&keeper.tracer->kept, count_bits(slots) * span->slot_bytes);
     scan_slots(span, word, slots);
 }
@@ -69,7 +69,7 @@ static void rescan_all(void)
             if (!span_in_use(span) || span_kind(span) == KIND_NOSCAN)
                 continue;
             for (uint32_t word = 0; word * 64 < span->slots; word++)
-                scan_slots(span, word, load_relaxed(&span->kept[word]));
+                scan_slots(span, word, load_relaxed(&span->bits[word].kept));
         }
     }
 }

@@ -98,6 +98,7 @@ bool mark_prepare(void)
     forget_workers(mark.assist_slot, ASSIST_SLOTS);
     if (!worker_open(0) || !keep_prepare())
         return false;
+    leader()->tracer.role = TRACER_LEADING;
     leader()->cpu_ns = host_thread_cpu_ns();
     store_release(&mark.workers, 1);
     return true;
@@ -118,12 +119,15 @@ static void scan_slots(struct worker *worker, const struct span *span, uint32_t 
 
 static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t word)
 {
-    uint64_t *mark_bits = &span->bits[word].mark;
-    uint64_t slots = span_objects(span, word) & ~load_acquire(mark_bits);
+    struct slot_bits *bits = &span->bits[word];
+    uint64_t slots = span_objects(span, word) & ~span_marks(span, word);
 
     if (slots == 0)
         return;
-    slots &= ~fetch_or_relaxed(mark_bits, slots);
+    if (worker == leader())
+        store_relaxed(&bits->mark, bits->mark | slots);
+    else
+        slots &= ~fetch_or_relaxed(&bits->black, slots);
     tracer_count(&worker->tracer.marked[KIND_MALLOC], count_bits(slots) * span->slot_bytes);
     scan_slots(worker, span, word, slots);
 }
@@ -142,7 +146,7 @@ static uint64_t without_cached(const struct span *span, uint32_t word, uint64_t 
 static uint64_t marked_objects(const struct span *span, uint32_t word, uint64_t among)
 {
     return without_cached(span, word, among & span_objects(span, word) &
-                                          load_relaxed(&span->bits[word].mark));
+                                          span_marks(span, word));
 }
 
 static void walk_word(struct worker *worker, enum mark_walk walk, struct span *span, uint32_t word)
@@ -348,7 +352,8 @@ void mark_clear(void)
             continue;
         for (uint32_t word = 0; word * 64 < span->slots; word++) {
             store_relaxed(&span->bits[word].mark, 0);
-            store_relaxed(&span->kept[word], 0);
+            store_relaxed(&span->bits[word].black, 0);
+            store_relaxed(&span->bits[word].kept, 0);
         }
     }
 }
@@ -461,12 +466,12 @@ static void rescan_span(struct span *span, uintptr_t low, uintptr_t high)
 
     for (uint32_t word = first >> 6; word <= last >> 6 && word < span->words; word++) {
         uint64_t among = slots_between(word, first, last);
-        uint64_t kept = load_relaxed(&span->kept[word]) & among;
+        uint64_t kept = load_relaxed(&span->bits[word].kept) & among;
 
         for (uint64_t slots = marked_objects(span, word, among); slots != 0; slots &= slots - 1)
             trace_again(tracer, span, word * 64 + lowest_bit(slots), low, high);
         if (UNLIKELY(kept != 0))
-            keep_rescan(span, word, kept & ~load_relaxed(&span->bits[word].mark), low, high);
+            keep_rescan(span, word, kept & ~span_marks(span, word), low, high);
     }
 }
 
@@ -559,9 +564,8 @@ static void premark_thread(struct thread *thread)
     thread->limits_zeroed = 1;
 }
 
-void mark_setup_stopped(bool alone)
+void mark_setup_stopped(void)
 {
-    leader()->tracer.alone = alone;
     trace_absent_pages = host_swap_in_use();
     for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next) {
         if (load_relaxed(&thread->tid) != 0)

@@ -10,6 +10,10 @@
  *            its kept bit is reached from malloc blocks that no root reaches: the
  *            two-cycle rule keeps those for one more cycle, so what they reach must stay.
  *            The keeper, the leader's second tracer, sets kept bits; sweep.c has the rule.
+ *
+ *            Mark bits lie in two words: the leader sets those of `mark`, by plain stores, for an
+ *            atomic or per object takes a quarter of its time; everybody else sets those of
+ *            `black`.  Both count.  Two may mark an object at the same time: it is scanned twice.
  * LOCKING    One cycle at a time.  The functions below are the leader's, except mark_help,
  *            mark_assist and mark_shade.
  * INVARIANT  (I1) A marked object that does not hold the address of a marked object only is on the
@@ -48,9 +52,8 @@ bool mark_prepare(void);
 void mark_help(void);
 
 /* Stop 1: marks the slots in all magazines, closes the magazines for frees, empties the barrier
- * buffers.  Before any root: a stale pointer must not make an object of a cached slot.
- * alone: until mark_release nobody marks but the leader, program included. */
-void mark_setup_stopped(bool alone);
+ * buffers.  Before any root: a stale pointer must not make an object of a cached slot. */
+void mark_setup_stopped(void);
 /* A root_visitor; the context is unused.  Looks at every word before it returns. */
 void mark_root_range(void *unused, enum root_kind kind, const uintptr_t *low,
                      const uintptr_t *high);

@@ -123,7 +123,7 @@ static bool any_bits(const struct span *span, bool kept)
     uint64_t bits = 0;
 
     for (uint32_t word = 0; word < words_of(span->slots); word++)
-        bits |= kept ? span->kept[word] : span->bits[word].mark;
+        bits |= kept ? span->bits[word].kept : span_marks(span, word);
     return bits != 0;
 }
 
@@ -142,9 +142,9 @@ static bool write_span(const struct span *span, size_t *used)
 
     *record = (struct record){ .id = span->id, .slots = span->slots, .kept = kept };
     for (uint32_t word = 0; word < words; word++)
-        *to++ = span->bits[word].mark;
+        *to++ = span_marks(span, word);
     for (uint32_t word = 0; kept && word < words; word++)
-        *to++ = span->kept[word];
+        *to++ = span->bits[word].kept;
     *used = (size_t)((char *)to - snapshot.memory);
     return true;
 }
@@ -215,7 +215,7 @@ bool snapshot_start_stopped(bool (*mark)(struct cycle_report *report), struct cy
 static void merge_word(uint64_t *word, uint64_t bits)
 {
     if ((bits & ~load_relaxed(word)) != 0)
-        fetch_or_relaxed(word, bits);
+        store_relaxed(word, *word | bits);
 }
 
 /* Returns where the next record is. */
@@ -230,7 +230,7 @@ static size_t merge_span(size_t at)
         for (uint32_t word = 0; word < words; word++)
             merge_word(&span->bits[word].mark, from[word]);
         for (uint32_t word = 0; record->kept && word < words; word++)
-            merge_word(&span->kept[word], from[words + word]);
+            merge_word(&span->bits[word].kept, from[words + word]);
     }
     return at + sizeof *record + words * (record->kept ? 2 : 1) * sizeof(uint64_t);
 }

@@ -101,8 +101,8 @@ static void sweep_word(struct span *span, uint32_t word, bool collected, struct 
     uint64_t freed = load_acquire(&bits->freed);
     uint64_t alloc = bits->alloc & ~freed;
     uint64_t condemned = bits->condemned & ~freed;
-    uint64_t marked = load_relaxed(&bits->mark);
-    uint64_t kept = load_relaxed(&span->kept[word]);
+    uint64_t marked = span_marks(span, word);
+    uint64_t kept = load_relaxed(&bits->kept);
     struct verdict verdict;
 
     if (collected)
@@ -117,7 +117,8 @@ static void sweep_word(struct span *span, uint32_t word, bool collected, struct 
     store_relaxed(&bits->condemned, verdict.condemned);
     store_relaxed(&bits->alloc, verdict.alloc);
     store_relaxed(&bits->mark, 0);
-    store_relaxed(&span->kept[word], 0);
+    store_relaxed(&bits->black, 0);
+    store_relaxed(&bits->kept, 0);
     if (freed != 0)
         fetch_and_acq_rel(&bits->freed, ~freed);
 }
@@ -267,8 +268,7 @@ static void repair(struct span *span, uint32_t generation)
         struct slot_bits *bits = &span->bits[word];
         bits->condemned &= ~bits->alloc;
         bits->freed &= bits->alloc | bits->condemned;
-        bits->mark = 0;
-        span->kept[word] = 0;
+        bits->mark = bits->black = bits->kept = 0;
         live += count_bits((bits->alloc | bits->condemned) & ~bits->freed);
     }
     store_relaxed(&span->live, live);

@@ -8,37 +8,68 @@
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
 
-static uint32_t queue_length(const struct tracer *tracer)
+enum {
+    SCAN_STEP = HOSTILE(8, 2),  /* words looked at between two looks at the room in the queue */
+    SPILL_STEP = HOSTILE(64, 2),        /* words spilled, and fetched again, at a time */
+    INLINE_BYTES = HOSTILE(256, 16),    /* objects up to this size are scanned in the main loop */
+    TURN_BYTES = HOSTILE(16 << 10, 64), /* scanned between two looks at who waits */
+    FEED_OBJECTS = 8,
+};
+
+_Static_assert(QUEUE_WORDS - QUEUE_AHEAD - SPILL_STEP >= 0 && SPILL_STEP >= SCAN_STEP,
+               "spilling makes room for a step, and leaves alone what was looked up");
+
+INLINE uint32_t queue_length(const struct tracer *tracer)
 {
     return tracer->tail - tracer->head;
 }
 
-INLINE void queue_put(struct tracer *tracer, uintptr_t address, struct span *span)
+/* Appends what of the words may name an object in [base, base + heap).  No branch depends on a word:
+ * half of them name something, and nobody could foresee which. */
+INLINE uint32_t queue_words(struct tracer *tracer, uint32_t tail, const uintptr_t *word,
+                            const uintptr_t *end, uintptr_t base, size_t heap)
 {
-    PREFETCH(span);
-    PREFETCH(span->bits);
-    PREFETCH((const void *)address);
-    tracer->queue[tracer->tail++ % QUEUE_WORDS] = (struct candidate){ address, span };
+#pragma GCC unroll 2
+    for (; word < end; word++) {
+        uintptr_t address = word_address(load_relaxed(word));
+        tracer->address[tail % QUEUE_WORDS] = address;
+        tail += address - base < heap;
+    }
+    return tail;
 }
 
-/* Queues what the words name, until the queue is full.  Returns the first word not looked at. */
+/* Makes room in the queue: its newest words go to the stack.  False: that has none. */
+static bool spill(struct tracer *tracer)
+{
+    uint32_t count = (uint32_t)min_size(tracer->tail - tracer->ahead, SPILL_STEP);
+
+    if (count == 0 || tracer->spilled + count > SPILL_WORDS)
+        return false;
+    for (; count != 0; count--)
+        tracer->spill[tracer->spilled++] = tracer->address[--tracer->tail % QUEUE_WORDS];
+    return true;
+}
+
+static void unspill(struct tracer *tracer)
+{
+    uint32_t count = (uint32_t)min_size(tracer->spilled, SPILL_STEP);
+
+    for (; count != 0 && queue_length(tracer) < QUEUE_WORDS; count--)
+        tracer->address[tracer->tail++ % QUEUE_WORDS] = tracer->spill[--tracer->spilled];
+}
+
+/* Until there is no room.  Returns the first word not looked at. */
 static const uintptr_t *scan_words(struct tracer *tracer, const uintptr_t *word,
                                    const uintptr_t *end)
 {
-    uintptr_t base = arena.base;
-    size_t bytes = load_relaxed(&arena.bytes);
-    const uint64_t *pagemap = arena.pagemap;
-
-    for (; word < end; word++) {
-        size_t offset = word_address(load_relaxed(word)) - base;
-        if (offset >= bytes)
-            continue;
-        struct span *span = entry_span(load_acquire(&pagemap[offset >> PAGE_SHIFT]));
-        if (span == NULL)
-            continue;
-        if (UNLIKELY(queue_length(tracer) == QUEUE_WORDS))
+    while (word < end) {
+        size_t count = min_size((size_t)(end - word), SCAN_STEP);
+        if (queue_length(tracer) + count > QUEUE_WORDS - INLINE_BYTES / 8 && !spill(tracer) &&
+            queue_length(tracer) + count > QUEUE_WORDS)
             break;
-        queue_put(tracer, base + offset, span);
+        tracer->tail = queue_words(tracer, tracer->tail, word, word + count, arena.base,
+                                   load_relaxed(&arena.bytes));
+        word += count;
     }
     return word;
 }
@@ -78,61 +109,57 @@ static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
     uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
 
-    tracer_count(&tracer->scanned, end - low);
     uintptr_t reached =
         bytes >= TRACE_ASK_BYTES && !trace_absent_pages
             ? (uintptr_t)scan_present_words(tracer, low, end)
             : (uintptr_t)scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
 
+    tracer_count(&tracer->scanned, reached - low);
     if (UNLIKELY(reached != low + bytes))
         work_push(tracer->list, &tracer->local, reached, low + bytes - reached);
 }
 
-static COLD bool keep_slot(struct tracer *tracer, struct span *span, uint32_t slot)
+/* For those who do not lead; true when it was news. */
+static COLD bool mark_elsewhere(struct tracer *tracer, struct slot_bits *bits, uint64_t bit)
 {
-    uint64_t bit = 1ull << (slot & 63);
-    uint64_t *kept = &span->kept[slot >> 6];
-
-    if ((load_relaxed(kept) & bit) != 0 || span_is_marked(span, slot) ||
-        (fetch_or_relaxed(kept, bit) & bit) != 0)
+    if (tracer->role == TRACER_HELPING)
+        return (fetch_or_relaxed(&bits->black, bit) & bit) == 0;
+    if ((load_relaxed(&bits->kept) & bit) != 0)
         return false;
-    tracer_count(&tracer->kept, span->slot_bytes);
+    store_relaxed(&bits->kept, bits->kept | bit);
     return true;
 }
 
-static bool mark_slot(struct tracer *tracer, struct span *span, uint32_t slot)
+/* Marks the object at the address; true when there is one, and that was news. */
+INLINE bool mark_address(struct tracer *tracer, struct span *span, uintptr_t address,
+                         uint32_t *slot)
 {
-    if (!tracer->alone) {
-        if (!span_mark(span, slot))
-            return false;
-        tracer_count(&tracer->marked[span_kind(span)], span->slot_bytes);
-        return true;
-    }
-    uint64_t bit = 1ull << (slot & 63);
-    uint64_t *mark = &span->bits[slot >> 6].mark;
-    uint64_t before = load_relaxed(mark);
+    uint32_t at = span_slot_of(span, address - span->base);
 
-    store_relaxed(mark, before | bit);
-    if ((before & bit) != 0)
+    if (!span_in_use(span) || at >= span->slots)
         return false;
-    tracer_count(&tracer->marked[span_kind(span)], span->slot_bytes);
+    struct slot_bits *bits = &span->bits[at >> 6];
+    uint64_t bit = 1ull << (at & 63);
+
+    *slot = at;
+    if (UNLIKELY((load_relaxed(&bits->alloc) & bit) == 0) &&
+        (load_relaxed(&bits->condemned) & bit) == 0)
+        return false;
+    uint64_t mark = load_relaxed(&bits->mark);
+    if (((load_relaxed(&bits->freed) | load_relaxed(&bits->black) | mark) & bit) != 0)
+        return false;
+    if (UNLIKELY(tracer->role != TRACER_LEADING))
+        return mark_elsewhere(tracer, bits, bit);
+    store_relaxed(&bits->mark, mark | bit);
     return true;
 }
 
-/* The oldest candidate of the queue: marks its object; true when that was news and
- * the object is to be scanned. */
-static bool next_object(struct tracer *tracer, struct span **found, uint32_t *slot)
+INLINE void count_marked(struct tracer *tracer, enum kind kind, uint64_t bytes)
 {
-    struct candidate candidate = tracer->queue[tracer->head++ % QUEUE_WORDS];
-    struct span *span = candidate.span;
-
-    if (!object_in_span(span, candidate.address, slot))
-        return false;
-    if (UNLIKELY(tracer->keeping) ? !keep_slot(tracer, span, *slot)
-                                  : !mark_slot(tracer, span, *slot))
-        return false;
-    *found = span;
-    return span_kind(span) != KIND_NOSCAN;
+    if (UNLIKELY(tracer->role == TRACER_KEEPING))
+        tracer_count(&tracer->kept, bytes);
+    else
+        tracer_count(&tracer->marked[kind], bytes);
 }
 
 /* Where the object is.  False: its span was given up and formatted anew while we looked, so the
@@ -184,14 +211,52 @@ void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t 
         scan_range(tracer, low, high - low);
 }
 
-/* Makes room in the queue. */
+static bool has_candidates(const struct tracer *tracer)
+{
+    return tracer->spilled != 0 || queue_length(tracer) != 0;
+}
+
+/* Looks up the span of an entry of the queue; NULL: none.  What will be needed when it leaves the
+ * queue is fetched. */
+INLINE void look_up(struct tracer *tracer, uint32_t at, uintptr_t base, const uint64_t *pagemap)
+{
+    uintptr_t address = tracer->address[at % QUEUE_WORDS];
+    uint64_t entry = load_acquire(&pagemap[(address - base) >> PAGE_SHIFT]);
+    struct span *span = entry_span(entry);
+
+    /* Not what will not be read.  A branch: a conditional move would wait for the entry. */
+    if (entry_span_class(entry) < span_class_of(KIND_NOSCAN, 0))
+        PREFETCH((const void *)address);
+    PREFETCH(span);
+    PREFETCH(span->bits);
+    tracer->span[at % QUEUE_WORDS] = span;
+}
+
+/* Makes room in the queue, or something to give away: puts an object on the worklist that would be
+ * scanned here otherwise. */
 static void push_next(struct tracer *tracer)
 {
-    struct span *span;
     uint32_t slot;
 
-    if (next_object(tracer, &span, &slot))
+    if (queue_length(tracer) == 0)
+        unspill(tracer);
+    if (tracer->ahead == tracer->head)
+        look_up(tracer, tracer->ahead++, arena.base, arena.pagemap);
+    uint32_t at = tracer->head++ % QUEUE_WORDS;
+    struct span *span = tracer->span[at];
+
+    if (span == NULL || !mark_address(tracer, span, tracer->address[at], &slot))
+        return;
+    count_marked(tracer, span_kind(span), span->slot_bytes);
+    if (span_kind(span) != KIND_NOSCAN)
         push_object(tracer, span, slot);
+}
+
+static void note_address(struct tracer *tracer, uintptr_t address)
+{
+    if (queue_length(tracer) == QUEUE_WORDS && !spill(tracer))
+        push_next(tracer);
+    tracer->address[tracer->tail++ % QUEUE_WORDS] = address;
 }
 
 /* In passes, so that the cache misses of many words overlap: what a word needs next is fetched in
@@ -219,9 +284,7 @@ void trace_again_end(struct tracer *tracer)
 
         if (slots[i] >= candidate->span->slots || span_is_marked(candidate->span, slots[i]))
             continue;
-        if (queue_length(tracer) == QUEUE_WORDS)
-            push_next(tracer);
-        queue_put(tracer, candidate->address, candidate->span);
+        note_address(tracer, candidate->address);
     }
     tracer->again = 0;
 }
@@ -249,41 +312,63 @@ void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, 
     }
 }
 
-/* Somebody waits: objects go to the stack, where they can be given away. */
-static COLD void feed_others(struct tracer *tracer, const struct span *span, uint32_t slot)
+/* Somebody waits: some objects go to the worklist, and from there to the others. */
+static COLD void feed_others(struct tracer *tracer)
 {
-    push_object(tracer, span, slot);
-    if (tracer->local.top->count >= 4)
-        work_share(tracer->list, &tracer->local);
+    for (int i = 0; i < FEED_OBJECTS && has_candidates(tracer); i++)
+        push_next(tracer);
+    work_share(tracer->list, &tracer->local);
 }
 
-static void trace_next(struct tracer *tracer)
+/* The main loop: works off the queue, down to `least` entries, until about `bytes` bytes have been
+ * looked at.  What it needs again and again it has in registers; `heap` may be too small soon: what
+ * lies beyond was born black, or stored since, and so will be looked at again. */
+static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
 {
-    struct span *span;
-    uint32_t slot;
+    const uintptr_t base = arena.base;
+    const size_t heap = load_relaxed(&arena.bytes);
+    const uint64_t *pagemap = arena.pagemap;
+    uint32_t head = tracer->head, ahead = tracer->ahead, tail = tracer->tail;
+    uint64_t scanned = 0, marked[KINDS] = { 0 };
 
-    if (!next_object(tracer, &span, &slot))
-        return;
-    if (worklist_is_hungry(tracer->list))
-        feed_others(tracer, span, slot);
-    else
-        trace_object(tracer, span, slot);
+    while (ahead - head < QUEUE_AHEAD && ahead != tail)
+        look_up(tracer, ahead++, base, pagemap);
+    while (tail - head > least && scanned < bytes) {
+        if (LIKELY(ahead != tail))
+            look_up(tracer, ahead++, base, pagemap);
+        uint32_t at = head++ % QUEUE_WORDS, slot;
+        struct span *span = tracer->span[at];
+        if (UNLIKELY(span == NULL) || !mark_address(tracer, span, tracer->address[at], &slot))
+            continue;
+        size_t size = span->slot_bytes, offset = span_slot_address(span, slot) - base;
+        marked[span->kind] += size;
+        if (span->kind == KIND_NOSCAN)
+            continue;
+        if (LIKELY(size <= INLINE_BYTES) && LIKELY(offset <= heap - INLINE_BYTES) &&
+            LIKELY(tail - head <= QUEUE_WORDS - INLINE_BYTES / 8)) {
+            const uintptr_t *word = (const uintptr_t *)(base + offset);
+            tail = queue_words(tracer, tail, word, word + size / 8, base, heap);
+            scanned += size;
+        } else {
+            tracer->head = head, tracer->ahead = ahead, tracer->tail = tail;
+            trace_object(tracer, span, slot);
+            tail = tracer->tail;
+        }
+    }
+    tracer->head = head, tracer->ahead = ahead, tracer->tail = tail;
+    tracer_count(&tracer->scanned, scanned);
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        count_marked(tracer, (enum kind)kind, marked[kind]);
 }
 
-/* Roots may be a copy in a buffer, so no part of the range is left for later:
- * a full queue is worked off on to the stack. */
+/* Roots may be a copy in a buffer, so no part of the range is left for later: when there is no
+ * room for more words, objects go to the worklist. */
 void trace_root_word(struct tracer *tracer, uintptr_t word)
 {
     uintptr_t address = word_address(word);
 
-    if (!heap_contains(address))
-        return;
-    struct span *span = span_of(address);
-    if (span == NULL)
-        return;
-    if (queue_length(tracer) == QUEUE_WORDS)
-        push_next(tracer);
-    queue_put(tracer, address, span);
+    if (heap_contains(address))
+        note_address(tracer, address);
 }
 
 static void scan_stack(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
@@ -333,8 +418,9 @@ void trace_own(struct tracer *tracer)
     struct work work;
 
     for (;;) {
-        if (queue_length(tracer) > QUEUE_LEAST)
-            trace_next(tracer);
+        trace_queue(tracer, QUEUE_LEAST, UINT64_MAX);
+        if (tracer->spilled != 0)
+            unspill(tracer);
         else if (work_pop_own(&tracer->local, &work))
             scan_range(tracer, work.address, work.bytes);
         else
@@ -348,17 +434,19 @@ static void trace_all(struct tracer *tracer, uint64_t limit)
     struct work work;
 
     while (tracer->scanned < limit) {
-        if (queue_length(tracer) <= QUEUE_LEAST &&
-            work_pop(tracer->list, &tracer->local, &work)) {
+        if (worklist_is_hungry(tracer->list))
+            feed_others(tracer);
+        uint64_t bytes = min_size(limit - tracer->scanned, TURN_BYTES);
+        if (queue_length(tracer) > QUEUE_LEAST)
+            trace_queue(tracer, QUEUE_LEAST, bytes);
+        else if (tracer->spilled != 0)
+            unspill(tracer);
+        else if (work_pop(tracer->list, &tracer->local, &work))
             scan_range(tracer, work.address, work.bytes);
-            /* The rest of a large range, most likely: somebody else can have it. */
-            if (worklist_is_hungry(tracer->list))
-                work_share(tracer->list, &tracer->local);
-        } else if (queue_length(tracer) != 0) {
-            trace_next(tracer);
-        } else {
+        else if (queue_length(tracer) != 0)
+            trace_queue(tracer, 0, bytes);
+        else
             break;
-        }
     }
 }
 
@@ -367,7 +455,7 @@ void trace_to_closure(struct tracer *tracer)
     do
         trace_all(tracer, UINT64_MAX);
     while (worklist_wait(tracer->list, &tracer->local));
-    ASSERT(queue_length(tracer) == 0);
+    ASSERT(!has_candidates(tracer));
 }
 
 bool trace_at_most(struct tracer *tracer, uint64_t bytes)
@@ -381,7 +469,7 @@ bool trace_at_most(struct tracer *tracer, uint64_t bytes)
 void trace_some(struct tracer *tracer, uint64_t bytes)
 {
     trace_all(tracer, tracer->scanned + bytes);
-    while (queue_length(tracer) != 0)
+    while (has_candidates(tracer))
         push_next(tracer);
     work_local_surrender(tracer->list, &tracer->local, false);
 }

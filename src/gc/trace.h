@@ -1,14 +1,14 @@
 /* trace.h -- one worker's scan loop
  *
  * PURPOSE    Scans ranges of words; what they name is marked and scanned in turn.
- *            A word that may name an object goes through a short queue first:
- *            its span's bits and its first line are prefetched when it is found
- *            and looked at some candidates later, so that the cache misses of
- *            many objects overlap.  Behind the queue is the worklist, a stack
- *            of ranges not yet (wholly) scanned.
+ *            Words that may name an object go through a short queue first: their spans are
+ *            looked up, and spans and objects prefetched, some entries before they are looked at,
+ *            so that the cache misses of many objects overlap.  What the queue has no room for
+ *            waits on a stack, a batch at a time.  Behind both is the worklist, of
+ *            ranges not yet (wholly) scanned.
  * OWNER      A tracer belongs to its worker; `list` is shared.
- * INVARIANT  Every object is marked before its range is scanned or pushed.  The
- *            queue holds words seen; the worklist holds ranges still to be read.
+ * INVARIANT  Every object is marked before its range is scanned or pushed.  Queue and
+ *            stack hold words seen; the worklist holds ranges still to be read.
  */
 #ifndef GCALLOC_GC_TRACE_H
 #define GCALLOC_GC_TRACE_H
@@ -18,11 +18,10 @@
 #include "world/roots.h"
 
 enum {
-    /* Queue and least length, and what an object of 64 bytes then cost in a graph of 3 million at
-     * random places (one worker, 4 KiB pages): 2/0 129 ns, 8/0 90, 16/4 47, 64/0 58, 64/8 42,
-     * 64/16 42, 64/32 45.  In address order 15 to 18 ns whatever they are. */
-    QUEUE_WORDS = HOSTILE(64, 4), /* a power of 2 */
-    QUEUE_LEAST = HOSTILE(16, 1), /* so many words follow before one is looked at, if there are any */
+    QUEUE_WORDS = HOSTILE(128, 4), /* a power of 2 */
+    QUEUE_AHEAD = HOSTILE(16, 1), /* so many entries are looked up and fetched before they are used */
+    QUEUE_LEAST = HOSTILE(16, 1), /* so many remain before more is taken from elsewhere, if there is more */
+    SPILL_WORDS = HOSTILE(1024, 4),
     /* Words looked at together by trace_again. */
     AGAIN_WORDS = HOSTILE(128, 3),
     /* Large ranges are scanned in pieces, so that they can be shared. */
@@ -30,6 +29,12 @@ enum {
     /* From here on the kernel is asked which pages of a range are in memory (1 us): reading an
      * untouched page costs a fault, and page tables. */
     TRACE_ASK_BYTES = HOSTILE(64 << 10, 64),
+};
+
+enum tracer_role {
+    TRACER_HELPING,             /* sets `black` bits, by atomic or: a helper, an assist */
+    TRACER_LEADING,             /* the only writer of `mark` bits */
+    TRACER_KEEPING,             /* sets kept bits, of what is not marked; see mark.h */
 };
 
 struct candidate {
@@ -40,14 +45,17 @@ struct candidate {
 struct tracer {
     struct worklist *list;
     struct work_local local;
-    uint32_t head, tail;        /* of the queue; tail - head words are in it */
-    bool alone;                 /* nobody else marks, mutators included: bits need no atomic or */
-    bool keeping;               /* sets kept bits, of what is not marked; see mark.c */
+    uint32_t head, ahead, tail; /* of the queue: [head, ahead) is looked up, [ahead, tail) is not */
+    uint32_t spilled;           /* entries in use */
+    enum tracer_role role;
     /* Atomic, relaxed: others read them meanwhile. */
     uint64_t scanned;           /* bytes looked at */
     uint64_t marked[KINDS];     /* bytes of slots this worker marked */
     uint64_t kept;              /* ... and kept */
-    struct candidate queue[QUEUE_WORDS];
+    /* The queue: addresses in the heap, and their spans. */
+    uintptr_t address[QUEUE_WORDS];
+    struct span *span[QUEUE_WORDS];
+    uintptr_t spill[SPILL_WORDS];       /* more addresses, the newest last */
     uint32_t again;             /* entries in use */
     struct candidate agains[AGAIN_WORDS];
 };

@@ -233,8 +233,8 @@ static void check_bits(const struct span *span, uint32_t word)
 {
     const struct slot_bits *bits = &span->bits[word];
     uint64_t used = bits->alloc | bits->condemned;
-    uint64_t freed = load_relaxed(&bits->freed), mark = load_relaxed(&bits->mark);
-    uint64_t kept = load_relaxed(&span->kept[word]);
+    uint64_t freed = load_relaxed(&bits->freed), mark = span_marks(span, word);
+    uint64_t kept = load_relaxed(&bits->kept);
 
     want_none(span, word, (used | freed | mark | kept) & ~valid_slots(span, word),
               "has bits, but is past the last slot");
@@ -279,7 +279,7 @@ static void check_states(const struct span *span, uint32_t word)
                                : objects & in & ~cached &
                                      ~slotmap_word(&verify.in_flight, span, word),
               "lost: allocated, but neither the program's nor in a magazine");
-    want_none(span, word, verify.marking ? cached & ~load_relaxed(&bits->mark) : 0,
+    want_none(span, word, verify.marking ? cached & ~span_marks(span, word) : 0,
               "in a magazine, but not marked");
 }
 

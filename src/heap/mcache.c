@@ -30,6 +30,7 @@ enum {
     MAGAZINE_FIRST = HOSTILE(16, 1),
     MAGAZINE_GROWTH = HOSTILE(8, 2),
     REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
+    CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
@@ -107,10 +108,10 @@ void magazine_open(struct mcache *cache, unsigned span_class)
 
     if (class->room == 0)
         magazine_grow(cache, span_class);
-    /* I2: closed while a cycle marks.  gccheckmark: every free goes the slow way, which clears the
-     * block. */
+    /* I2: closed while a cycle marks.  Of a clean class, and with gccheckmark, every free goes the slow
+     * way, which clears the block. */
     if (mcache_limit(span_class) != 0 && !load_relaxed(&span_allocate_black) &&
-        !options.gccheckmark)
+        !options.gccheckmark && !span_class_is_clean(span_class))
         magazine->limit = class->bottom + class->room * (uint32_t)sizeof(struct cached);
 }
 
@@ -369,6 +370,23 @@ static COLD void clear_slots(const struct span *span, uint32_t word, uint64_t sl
         memset((void *)span_slot_address(span, word * 64 + lowest_bit(slots)), 0, span->slot_bytes);
 }
 
+/* The same for a class that is clean; what has never been handed out of a fresh span is. */
+static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
+{
+    uint32_t virgin = span->virgin, first = word * 64;
+
+    span->virgin = (uint32_t)max_size(virgin, first + log2_floor(slots) + 1);
+    if (span->zeroed && virgin < first + 64)
+        slots &= virgin > first ? ~(~0ull << (virgin - first)) : 0;
+    while (slots != 0) {
+        uint32_t low = lowest_bit(slots);
+        uint64_t above = ~(slots >> low);
+        uint32_t run = above != 0 ? lowest_bit(above) : 64;
+        memset((void *)span_slot_address(span, first + low), 0, run * span->slot_bytes);
+        slots = low + run < 64 ? slots >> (low + run) << (low + run) : 0;
+    }
+}
+
 /* Puts the slots of one word into the magazine, highest address first, so that
  * they are handed out in address order. */
 static void push_word(struct mcache *cache, unsigned span_class, const struct span *span,
@@ -376,8 +394,6 @@ static void push_word(struct mcache *cache, unsigned span_class, const struct sp
 {
     uint32_t fill = magazine_fill(cache, span_class);
     struct cached *entry = magazine_entry(cache, span_class, fill);
-    if (UNLIKELY(options.gccheckmark))
-        clear_slots(span, word, taken);
     magazine_set_fill(cache, span_class, fill + count_bits(taken));
     /* Runs of neighbours: a fresh or wholly free word is one. */
     while (taken != 0) {
@@ -429,10 +445,18 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
             taken = lowest_bits(taken, want);
         /* I2: marked first, so that nobody sees an allocated slot without its mark. */
         if (UNLIKELY(load_relaxed(&span_allocate_black)))
-            fetch_or_acq_rel(&bits->mark, taken);
+            fetch_or_acq_rel(&bits->black, taken);
         store_release(&bits->alloc, bits->alloc | taken);
         add_live(span, count_bits(taken));
         span->next_word = w;
+        if (w + 1 < words) {    /* the next refill's; the sweep left them in another core's cache */
+            PREFETCH_WRITE(&bits[1]);
+            PREFETCH_WRITE(&span->slot_state[(w + 1) * 64]);
+        }
+        if (span_class_is_clean(span_class))
+            clean_slots(span, w, taken);
+        else if (UNLIKELY(options.gccheckmark))
+            clear_slots(span, w, taken);
         push_word(cache, span_class, span, w, taken);
         return count_bits(taken);
     }
@@ -471,8 +495,12 @@ static struct span *next_ready(struct mcache *cache, unsigned span_class)
 static uint32_t make_room(struct mcache *cache, unsigned span_class)
 {
     const struct class_cache *class = &cache->classes[span_class];
-    uint32_t want = options.hardened ? 1 : (uint32_t)min_size(REFILL_FIRST + 2u * class->last_refill, 64);
+    size_t want = min_size(REFILL_FIRST + 2u * class->last_refill, 64);
 
+    if (options.hardened)
+        want = 1;
+    else if (span_class_is_clean(span_class))
+        want = min_size(want, CLEAN_BYTES / size_classes[span_class_size_class(span_class)].slot_bytes);
     if (class->room == 0)
         magazine_open(cache, span_class);
     if (class->room < want && class->refilled != 0 && is_small(cache, span_class)) {

@@ -74,6 +74,16 @@ struct mcache {
 /* Spans without a living home. */
 extern struct ready_list central[SPAN_CLASSES];
 
+enum { CLEAN_MOST = 1024 };     /* a size class */
+
+/* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero.  Refills clear them, many at
+ * a time; frees do before they push, so they go the slow way. */
+INLINE bool span_class_is_clean(unsigned span_class)
+{
+    return span_class_kind(span_class) != KIND_MALLOC &&
+           size_classes[span_class_size_class(span_class)].slot_bytes <= CLEAN_MOST;
+}
+
 /* Of a cache that is all zero: `entries`, behind it, are MCACHE_ENTRIES for its magazines. */
 void mcache_init(struct mcache *cache, struct cached *entries);
 

@@ -7,8 +7,8 @@
 
 enum { MAX_WORDS = SPAN_MAX_SLOTS / 64 + 1, TABLE_STEP = 16 << 10 };
 
-/* Bytes of a header for each bitmap word: its bits, 64 states, the kept bits. */
-#define WORD_BYTES (sizeof(struct slot_bits) + 64 + sizeof(uint64_t))
+/* Bytes of a header for each bitmap word: its bits, 64 states. */
+#define WORD_BYTES (sizeof(struct slot_bits) + 64)
 
 AT_START uint32_t span_allocate_black;
 AT_START uint32_t heap_shared;
@@ -41,7 +41,6 @@ static struct span *header_create(uint32_t words)
         return NULL;
     span->words = (uint8_t)words;
     span->slot_state = (uint8_t *)&span->bits[words];
-    span->kept = (uint64_t *)(span->slot_state + words * 64);
     span->id = table_size;
     table()[table_size] = span;
     store_release(&table_size, table_size + 1);
@@ -74,6 +73,7 @@ void span_format(struct span *span, unsigned span_class)
 
     memset(span->bits, 0, span->words * WORD_BYTES);
     span->span_class = (uint16_t)span_class;
+    span->kind = (uint8_t)span_class_kind(span_class);
     span->slot_bytes = large ? (size_t)span->pages << PAGE_SHIFT : class->slot_bytes;
     span->slots = large ? 1 : class->slots;
     span->divider = large ? 0 : class->divider;
@@ -81,6 +81,7 @@ void span_format(struct span *span, unsigned span_class)
     span->claimed = 1;
     span->moved = 0;
     span->next_word = 0;
+    span->virgin = 0;
     span->home = NULL;
     span->next = NULL;
     span->requested = 0;

@@ -60,7 +60,9 @@ struct slot_bits {
     uint64_t alloc;             /* atomic, owner writes: 1: handed out, or cached in a magazine */
     uint64_t freed;             /* atomic: 1: freed, not yet merged into alloc */
     uint64_t condemned;         /* atomic, owner writes: 1: malloc block, unreachable in the last cycle */
-    uint64_t mark;              /* atomic: 1: reached in this cycle */
+    uint64_t mark;              /* atomic, one writer: 1: reached in this cycle, by the leader (gc/mark.h) */
+    uint64_t black;             /* atomic: the same by anybody else; born, freed or cached in it */
+    uint64_t kept;              /* atomic, one writer: 1: reached from malloc blocks that no root reaches */
 };
 
 struct span {
@@ -75,23 +77,23 @@ struct span {
     uint32_t id;                /* constant: index in the span table */
     uint32_t pages;
 
-    uint64_t *kept;             /* constant for the header's life: a bit per slot, atomic: reached from
-                                 * malloc blocks that no root reaches (gc/mark.h) */
     uint8_t *slot_state;        /* constant for the header's life: enum slot_state, a byte per slot */
 
     uint32_t live;              /* atomic: slots that are not free */
     uint32_t sweepgen;          /* atomic: see gc/sweep.h */
     uint32_t claimed;           /* atomic: see OWNER; pairs exchange/exchange */
     uint8_t zeroed;             /* when it came from the page heap it read as zero */
+    uint8_t kind;               /* enum kind, of span_class */
     uint8_t moved;              /* large: pages were moved in; renew the mapping before reuse */
     uint32_t next_word;         /* owner only: where the next refill looks first */
+    uint32_t virgin;            /* owner only: slots from here on were never handed out */
 
     struct mcache *home;        /* atomic: whose ready list it goes to; a hint; NULL: central */
     struct span *next;          /* ready list, free-run bin or header free list */
     struct span *prev;          /* free-run bin (HEAP) */
     size_t requested;           /* large: bytes asked for; written by its allocator */
 
-    struct slot_bits bits[] ALIGNED(32);
+    struct slot_bits bits[] ALIGNED(CACHE_LINE);
 };
 
 /* While a cycle marks: slots that are handed out get their mark bit at once (allocate black).
@@ -119,7 +121,7 @@ INLINE uintptr_t span_slot_address(const struct span *span, uint32_t slot)
 
 INLINE enum kind span_kind(const struct span *span)
 {
-    return span_class_kind(span->span_class);
+    return (enum kind)span->kind;
 }
 
 INLINE bool span_in_use(const struct span *span)
@@ -136,20 +138,29 @@ INLINE uint64_t span_objects(const struct span *span, uint32_t word)
            ~load_relaxed(&bits->freed);
 }
 
-/* Sets the mark bit; true when this call set it. */
-INLINE bool span_mark(struct span *span, uint32_t slot)
+/* The slots of one word that are marked, by whomever.  Acquire: who sees a slot's alloc bit and
+ * looks here then sees the mark that it was born with. */
+INLINE uint64_t span_marks(const struct span *span, uint32_t word)
 {
-    uint64_t bit = 1ull << (slot & 63);
-    uint64_t *mark = &span->bits[slot >> 6].mark;
+    const struct slot_bits *bits = &span->bits[word];
 
-    if (load_relaxed(mark) & bit)
-        return false;
-    return (fetch_or_relaxed(mark, bit) & bit) == 0;
+    return load_acquire(&bits->mark) | load_acquire(&bits->black);
 }
 
 INLINE bool span_is_marked(const struct span *span, uint32_t slot)
 {
-    return load_relaxed(&span->bits[slot >> 6].mark) >> (slot & 63) & 1;
+    return span_marks(span, slot >> 6) >> (slot & 63) & 1;
+}
+
+/* Marks; true when this call did.  Anybody but the leader, who has a word of its own and needs no
+ * atomic or: two may mark a slot at the same time, and both be told so. */
+INLINE bool span_mark(struct span *span, uint32_t slot)
+{
+    uint64_t bit = 1ull << (slot & 63);
+
+    if (span_is_marked(span, slot))
+        return false;
+    return (fetch_or_relaxed(&span->bits[slot >> 6].black, bit) & bit) == 0;
 }
 
 /* Number of span ids handed out; ids are below it.  Pairs: release in the table. */

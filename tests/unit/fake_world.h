@@ -328,7 +328,7 @@ static inline bool is_kept(const void *address)
     struct object object = object_at((uintptr_t)address);
 
     return object.span != NULL &&
-           (load_relaxed(&object.span->kept[object.slot >> 6]) >> (object.slot & 63) & 1) != 0;
+           (load_relaxed(&object.span->bits[object.slot >> 6].kept) >> (object.slot & 63) & 1) != 0;
 }
 
 static inline bool is_condemned(const void *address)
@@ -377,7 +377,7 @@ static inline uint64_t fake_dead_bytes(void)
             continue;
         for (uint32_t w = 0; w * 64 < span->slots; w++) {
             const struct slot_bits *bits = &span->bits[w];
-            uint64_t dead = span_objects(span, w) & ~bits->mark & ~span->kept[w];
+            uint64_t dead = span_objects(span, w) & ~span_marks(span, w) & ~span->bits[w].kept;
             if (options.mode == MODE_COLLECT && span_kind(span) == KIND_MALLOC)
                 dead &= bits->condemned;
             bytes += count_bits(dead) * span->slot_bytes;
@@ -393,10 +393,11 @@ static inline void *fake_task(void *unused)
 }
 
 static unsigned fake_helpers_wanted;
+static unsigned fake_help_asked;        /* how many cycles have asked for, in all */
 
 static inline unsigned fake_help(unsigned wanted)
 {
-    (void)wanted;
+    fake_help_asked += wanted;
     for (unsigned i = 0; i < fake_helpers_wanted; i++) {
         pthread_t task;
         assert_int_equal(pthread_create(&task, NULL, fake_task, NULL), 0);

@@ -446,11 +446,14 @@ static void test_stop_2_has_a_budget(void **state)
         begin(state);
         for (uint32_t n = 0; n < cases[i].words; n++)
             lists[n] = word_of(make_list(cases[i].bytes));
+        fake_help_asked = 0;
         late_words = cases[i].words;
         fake_cleaning = deepen;
         struct cycle_report report = mark_beside();
 
         assert_int_equal(report.stops, cases[i].stops);
+        /* Three beside the program; all CPUs, once there was too much to do in a stop.  (None comes.) */
+        assert_int_equal(fake_help_asked, 3 + (report.stops - 2) * 15);
         uint32_t seen = min_size(calls, late_words);
         uint64_t live = 0;
         for (uint32_t n = 0; n < seen; n++)

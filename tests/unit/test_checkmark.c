@@ -65,7 +65,7 @@ static void set_marks(bool value)
         struct span *span = span_by_id(id);
         for (uint32_t w = 0; span_in_use(span) && w * 64 < span->slots; w++) {
             span->bits[w].mark = value ? span_objects(span, w) : 0;
-            span->kept[w] = 0;
+            span->bits[w].black = span->bits[w].kept = 0;
         }
     }
 }
@@ -83,6 +83,7 @@ static void unmark(const void *address)
     struct object object = object_of(address);
 
     object.span->bits[object.slot / 64].mark &= ~(1ull << object.slot % 64);
+    object.span->bits[object.slot / 64].black &= ~(1ull << object.slot % 64);
 }
 
 static int setup(void **state)
@@ -177,7 +178,7 @@ static void test_kept_is_not_marked(void **state)
     fake_roots[7] = span_slot_address(object.span, object.slot);
     set_marks(true);
     object.span->bits[object.slot / 64].mark &= ~(1ull << object.slot % 64);
-    object.span->kept[object.slot / 64] |= 1ull << object.slot % 64;
+    object.span->bits[object.slot / 64].kept |= 1ull << object.slot % 64;
     assert_dies_saying(checkmark_stopped, "; it is kept, but not marked\n");
 }
 
@@ -405,7 +406,7 @@ PLANT(half_condemned, victim_bits()->alloc &= ~victim_bit();
       victim_bits()->condemned |= victim_bit())
 PLANT(condemned_state, victim->slot_state[victim_slot] = SLOT_CONDEMNED)
 PLANT(state, victim->slot_state[victim_slot] = 7)
-PLANT(kept, victim->kept[victim_slot / 64] |= victim_bit())
+PLANT(kept, victim->bits[victim_slot / 64].kept |= victim_bit())
 PLANT(past_the_end, victim->bits[victim->words - 1].freed |= 1ull << 63)
 PLANT(live, victim->live++)
 PLANT(shape, victim->pages++)

@@ -636,9 +636,61 @@ static int reserve(void **state)
     return meta_alloc(64) == NULL;
 }
 
+/* --- slots of gc_alloc -------------------------------------------------------------- */
+
+static bool is_zero(const void *slot, size_t bytes)
+{
+    static const char zeroes[CLEAN_MOST];
+
+    return memcmp(slot, zeroes, bytes) == 0;
+}
+
+static void give_back(void *slot)
+{
+    struct span *span = span_of((uintptr_t)slot);
+    uint32_t index = span_slot_of(span, (uintptr_t)slot - span->base);
+
+    span->slot_state[index] = SLOT_IN;
+    span_release_slot(span, index);
+}
+
+/* From fresh spans, from full words and from words with holes. */
+static void cached_slots_of_gc_classes_read_as_zero(void **state)
+{
+    static const size_t sizes[] = { 8, 24, 48, 112, 320, CLEAN_MOST };
+    enum { SLOTS = 1500, ROUNDS = 8 };
+    static void *slots[SLOTS];
+
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        struct mcache *cache = new_cache();
+        unsigned class = span_class_of(KIND_GC, sizeclass_of_gc(sizes[s]));
+        uint32_t random = 1;
+        memset(slots, 0, sizeof slots);
+        for (int round = 0; round < ROUNDS; round++) {
+            for (int i = 0; i < SLOTS; i++) {
+                if (slots[i] != NULL)
+                    continue;
+                slots[i] = pop(cache, class);
+                assert_true(is_zero(slots[i], sizes[s]));
+                memset(slots[i], 0xff, sizes[s]);
+            }
+            for (int i = 0; i < SLOTS; i++) {
+                random = random * 1664525 + 1013904223;
+                if (round % 2 != 0 && random >> 31 != 0)
+                    continue;
+                give_back(slots[i]);
+                slots[i] = NULL;
+            }
+        }
+        assert_true(heap_is_sound());
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cached_slots_of_gc_classes_read_as_zero),
         cmocka_unit_test(every_size_has_the_smallest_class),
         cmocka_unit_test(every_offset_finds_its_slot),
         cmocka_unit_test(free_runs_merge),

@@ -527,7 +527,7 @@ static uint64_t count_marks(void)
 
     for (uint32_t id = 0; id < span_table_size(); id++)
         for (uint32_t w = 0; span_in_use(span_by_id(id)) && w * 64 < span_by_id(id)->slots; w++)
-            marks += count_bits(span_by_id(id)->bits[w].mark);
+            marks += count_bits(span_marks(span_by_id(id), w));
     return marks;
 }
 

@@ -211,10 +211,13 @@ static void set_row(struct object at, const struct row *row)
     bits->alloc = row->condemned ? bits->alloc & ~bit : bits->alloc | bit;
     bits->condemned = row->condemned ? bits->condemned | bit : bits->condemned & ~bit;
     at.span->slot_state[at.slot] = row->condemned ? SLOT_CONDEMNED : SLOT_OUT;
-    bits->mark = row->marked ? bits->mark | bit : bits->mark & ~bit;
-    at.span->kept[at.slot / 64] &= ~bit;
+    bits->mark &= ~bit;
+    bits->black &= ~bit;
+    if (row->marked)            /* by the leader, or by somebody else */
+        *(at.slot % 2 == 0 ? &bits->mark : &bits->black) |= bit;
+    at.span->bits[at.slot / 64].kept &= ~bit;
     if (row->kept)
-        at.span->kept[at.slot / 64] |= bit;
+        at.span->bits[at.slot / 64].kept |= bit;
 }
 
 static void check_row(struct object at, char after)
@@ -225,8 +228,8 @@ static void check_row(struct object at, char after)
     assert_int_equal(bits->alloc >> at.slot % 64 & 1, after == 'a');
     assert_int_equal(bits->condemned >> at.slot % 64 & 1, after == 'c');
     assert_int_equal(at.span->slot_state[at.slot], states[(unsigned char)after]);
-    assert_int_equal(bits->mark >> at.slot % 64 & 1, 0);
-    assert_int_equal(at.span->kept[at.slot / 64] >> at.slot % 64 & 1, 0);
+    assert_int_equal((bits->mark | bits->black) >> at.slot % 64 & 1, 0);
+    assert_int_equal(at.span->bits[at.slot / 64].kept >> at.slot % 64 & 1, 0);
 }
 
 static void test_the_rule(void **state)
@@ -470,7 +473,7 @@ static void test_waits_for_the_other_sweeper(void **state)
     store_release(&span->sweepgen, sweep_generation);
     pthread_join(waiter, NULL);
     for (uint32_t w = 0; w * 64 < span->slots; w++)     /* what that other would have done */
-        span->bits[w].mark = 0;
+        span->bits[w].mark = span->bits[w].black = 0;
     sweep_all();
 }
 
@@ -489,8 +492,8 @@ static void test_half_swept_span_loses_nothing(void **state)
 
     fake_mark();
     store_relaxed(&span->sweepgen, sweep_generation - 1);
-    span->bits[0].mark = 0;      /* done */
-    span->bits[1].mark = 0;
+    span->bits[0].mark = span->bits[0].black = 0;      /* done */
+    span->bits[1].mark = span->bits[1].black = 0;
     sweep_fork_child();
     assert_int_equal(load_relaxed(&span->sweepgen), sweep_generation);
     sweep_all();
