@@ -154,6 +154,8 @@ stress() {
     stress_one realloc_large 60 GCALLOC_DEBUG=mark=3,gcstress=16384
     stress_one wrappers 200
     stress_one snapshot 120
+    stress_one full_stderr 120
+    stress_one full_stderr 120 GCALLOC_DEBUG=noworkers=1
     stress_one threads 120 GCALLOC_DEBUG=mark=2,gcstress=64,gccheckmark=1,verify=1
     stress_one hidden 120 GCALLOC_DEBUG=mark=2,gcstress=64,gccheckmark=1,verify=1
     stress_one threads 120 GCALLOC_DEBUG=gcstress=64,gccheckmark=1,verify=1
