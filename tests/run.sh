@@ -142,12 +142,6 @@ stress() {
     stress_one sandbox 120
     stress_one threads_api 120
     stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024
-    # It has hung once in about thirty runs, and nobody knows yet why: a first failure is shown, and
-    # counts if the second run fails as well.
-    if ! timeout 60 build/tests/eintr > "$log/eintr" 2>&1; then
-        printf 'NOTE stress eintr failed; its last lines, and once more:\n'
-        tail -n 5 "$log/eintr" | sed 's/^/     /'
-    fi
     stress_one eintr 120
     stress_one realloc_large 60
     stress_one realloc_large 60 GCALLOC_DEBUG=failvm=7

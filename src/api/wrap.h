@@ -64,6 +64,10 @@ struct blocked {
 /* How many handlers of the program ran on this thread.  Written by wrap_signal.c. */
 extern TLS_INITIAL_EXEC uint32_t wrap_handlers_run;
 
+/* A part of a transfer is done, and the rest is being transferred: it ends when a handler of the program has
+ * run, like the whole would, also where the kernel would restart the rest (SA_RESTART). */
+extern TLS_INITIAL_EXEC uint32_t wrap_goes_on;
+
 /* The calling task is not the thread that thread_self names: a raw clone or a
  * child of vfork that shares its thread-local storage with the thread. */
 INLINE bool wrap_is_stranger(const struct thread *thread)
