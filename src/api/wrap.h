@@ -150,9 +150,10 @@ INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t byt
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
 
-/* From here to collect_resume the process has no task of ours and no cycle runs.  False: it cannot
- * be, and there is nothing to resume (wrap_exec.c). */
+/* From here to wrap_alone_end, which gets the result, the process has no task of ours and no cycle runs.
+ * False: it cannot be (wrap_exec.c). */
 bool wrap_alone_begin(void);
+void wrap_alone_end(bool alone);
 /* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
 bool wrap_installs_filter(long nr, long operation);
 /* Does this operation of prctl change what only the calling task may do?  No task of ours should be

@@ -85,8 +85,7 @@ static long set_protection(long nr, long address, long bytes, long protection, l
 
     if (result != -EINVAL)
         store_relaxed(&arena_unreadable, 1);
-    if (alone)
-        collect_resume();
+    wrap_alone_end(alone);
     return result;
 }
 
@@ -117,8 +116,7 @@ static long call_alone(long nr, long a, long b, long c, long d, long e)
     bool alone = wrap_alone_begin();
     long result = sys_call6(nr, a, b, c, d, e, 0);
 
-    if (alone)
-        collect_resume();
+    wrap_alone_end(alone);
     return result;
 }
 
