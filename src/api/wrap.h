@@ -4,7 +4,8 @@
  *            in place of libc's of the same name, and call these in turn.  Three
  *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
  *            that a stop signal would cut short (wrap_block*.c), and calls that
- *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c).
+ *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c,
+ *            wrap_memory.c).
  *
  * Blocked regions.  A call that may wait is made PARKED (world/thread.h): a stop then
  * needs no signal, and the call is neither cut short nor fails with EINTR.  While
@@ -164,6 +165,13 @@ long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f
  * (wrap_kernel.c). */
 bool wrap_is_special(long nr, long a);
 long wrap_special(long nr, long a, long b, long c, long d, long e, long f);
+
+/* The system calls that may change the program's mappings, made so that the collector knows of what they
+ * do to the heap: -errno or the result (wrap_memory.c). */
+bool wrap_changes_memory(long nr);
+long wrap_change_memory(long nr, long a, long b, long c, long d, long e, long f);
+/* mremap of what looks like one mapping and is several (wrap_mremap.c). */
+long wrap_remap_pieces(uintptr_t old, size_t old_bytes, size_t bytes, int flags, uintptr_t target);
 
 /* A relative timeout that survives a repeated call. */
 struct wait_limit {

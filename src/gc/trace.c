@@ -2,6 +2,7 @@
 #include "gc/trace.h"
 
 #include "base/check.h"
+#include "heap/ceded.h"
 #include "os/vm.h"
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
@@ -74,16 +75,19 @@ static const uintptr_t *scan_present_words(struct tracer *tracer, uintptr_t low,
  * of a marked object, which will be scanned again should the push fail. */
 static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
-    uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
+    uintptr_t high = low + bytes, end = high;
 
+    if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
+        ceded_loadable(&low, &end);
+    end = min_size(end, low + TRACE_PIECE_BYTES);
     tracer_count(&tracer->scanned, end - low);
     uintptr_t reached =
         bytes >= TRACE_ASK_BYTES && !trace_absent_pages
             ? (uintptr_t)scan_present_words(tracer, low, end)
             : (uintptr_t)scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
 
-    if (UNLIKELY(reached != low + bytes))
-        work_push(tracer->list, &tracer->local, reached, low + bytes - reached);
+    if (UNLIKELY(reached != high))
+        work_push(tracer->list, &tracer->local, reached, high - reached);
 }
 
 static COLD bool keep_slot(struct tracer *tracer, struct span *span, uint32_t slot)
@@ -224,17 +228,10 @@ void trace_again_end(struct tracer *tracer)
     tracer->again = 0;
 }
 
-void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
-                 uintptr_t high)
+static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high)
 {
     size_t heap = load_relaxed(&arena.bytes);
-    uintptr_t object;
-    size_t bytes;
 
-    if (!object_range(span, slot, &object, &bytes))
-        return;
-    low = max_size(low, object);
-    high = min_size(high, object + bytes);
     for (; low < high; low += sizeof(uintptr_t)) {
         size_t offset = heap_offset(word_address(load_relaxed((const uintptr_t *)low)));
 
@@ -244,6 +241,24 @@ void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, 
         tracer->agains[tracer->again++].address = arena.base + offset;
         if (tracer->again == AGAIN_WORDS)
             trace_again_end(tracer);
+    }
+}
+
+void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                 uintptr_t high)
+{
+    uintptr_t object, end;
+    size_t bytes;
+
+    if (!object_range(span, slot, &object, &bytes))
+        return;
+    low = max_size(low, object);
+    high = min_size(high, object + bytes);
+    for (; low < high; low = end) {
+        end = high;
+        if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
+            ceded_loadable(&low, &end);
+        look_again(tracer, low, end);
     }
 }
 

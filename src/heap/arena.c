@@ -19,7 +19,6 @@ static const size_t HEAP_STEP_MAX = (size_t)64 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 
 struct arena arena;
-uint32_t arena_unreadable;
 
 static struct lock meta_lock = LOCK_INIT(META);
 static size_t meta_used;        /* META */
