@@ -16,6 +16,7 @@
 #include "base/options.h"
 #include "base/sys.h"
 #include "gc/cycle.h"
+#include "heap/ceded.h"
 #include "heap/pages.h"
 
 static COLD NORETURN void die_double_free(const struct span *span, const void *block)
@@ -65,6 +66,15 @@ static void release_to_span(struct thread *thread, struct span *span, uint32_t s
     span_release_slot(span, slot);
 }
 
+/* The program has protected or mapped over part of the block.  False: it stays so, and the block is
+ * lost. */
+static COLD bool make_ordinary(const struct span *span, uint32_t slot)
+{
+    uintptr_t low = span_slot_address(span, slot);
+
+    return ceded_renew(low, low + span->slot_bytes);
+}
+
 static void free_small(struct thread *thread, struct span *span, void *block)
 {
     uint32_t slot = span_slot_of(span, (uintptr_t)block - span->base);
@@ -78,6 +88,8 @@ static void free_small(struct thread *thread, struct span *span, void *block)
         die_interior(span, slot, block);
     if (load_relaxed(&span->slot_state[slot]) == SLOT_IN)
         die_double_free(span, block);
+    if (UNLIKELY(load_relaxed(&span->slot_state[slot]) == SLOT_CEDED) && !make_ordinary(span, slot))
+        return;
     store_relaxed(&span->slot_state[slot], SLOT_IN);
     if (load_relaxed(&gc_phase) == GC_MARKING)
         span_mark(span, slot);  /* I2 */
@@ -101,6 +113,8 @@ static void free_large(struct thread *thread, struct span *span, void *block)
 
     if ((uintptr_t)block != span->base)
         die_interior(span, 0, block);
+    if (UNLIKELY(load_relaxed(&span->slot_state[0]) == SLOT_CEDED) && !make_ordinary(span, 0))
+        return;
     if (exchange_acq_rel(&span->slot_state[0], SLOT_IN) == SLOT_IN)
         die_double_free(span, block);
     store_relaxed(&span->live, 0);

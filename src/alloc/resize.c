@@ -1,7 +1,8 @@
 /* resize.c -- realloc, and questions about a block
  *
  * A block stays where it is when the new size still fits its slot without wasting
- * half of it, or when a large object can shrink or grow in place.  Large
+ * half of it, or when a large object can shrink or grow in place.  One that the program has protected
+ * in part (heap/ceded.h) stays while it fits at all.  Large
  * objects that must move hand their pages over (mremap) instead of copying
  * them, from MOVE_MIN on.
  */
@@ -121,7 +122,7 @@ static void copy_block(void *to, void *from, size_t bytes)
 
     if (bytes >= MOVE_MIN && source->state == SPAN_LARGE && target->state == SPAN_LARGE) {
         struct thread *thread = runtime_enter();
-        bool moved = thread != NULL && may_move() &&
+        bool moved = thread != NULL && load_relaxed(&source->slot_state[0]) != SLOT_CEDED && may_move() &&
                      move_pages(source, target, bytes);
         if (thread != NULL)
             runtime_leave(thread);
@@ -197,9 +198,11 @@ void *alloc_realloc(void *block, size_t bytes)
         die_bad_realloc(block);
     if (bytes > PTRDIFF_MAX)
         return NULL;
-    if (!shared && fits_in_place(span, bytes))
+    bool ceded = load_relaxed(&span->slot_state[slot]) == SLOT_CEDED;
+
+    if (!shared && (ceded ? bytes <= span->slot_bytes : fits_in_place(span, bytes)))
         return block;
-    if (span->state == SPAN_LARGE && bytes > SMALL_MAX && resize_large(span, bytes))
+    if (!ceded && span->state == SPAN_LARGE && bytes > SMALL_MAX && resize_large(span, bytes))
         return block;
     size_t old = alloc_usable_size(block);
     void *fresh =

@@ -15,6 +15,7 @@
 #include "api/wrap.h"
 #include "base/options.h"
 #include "gc/cycle.h"
+#include "heap/ceded.h"
 #include "heap/pages.h"
 #include "watch/stats.h"
 #include "world/fork.h"
@@ -38,6 +39,7 @@ static void after_fork_child(void)
 {
     arena_fork_child();
     pages_fork_child();
+    ceded_fork_child();
     roots_fork_child();
     world_fork_child_all();
     sweep_fork_child();

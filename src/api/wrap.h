@@ -4,7 +4,8 @@
  *            in place of libc's of the same name, and call these in turn.  Three
  *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
  *            that a stop signal would cut short (wrap_block*.c), and calls that
- *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c).
+ *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c,
+ *            wrap_memory.c).
  *
  * Blocked regions.  A call that may wait is made PARKED (world/thread.h): a stop then
  * needs no signal, and the call is neither cut short nor fails with EINTR.  While
@@ -63,6 +64,10 @@ struct blocked {
 
 /* How many handlers of the program ran on this thread.  Written by wrap_signal.c. */
 extern TLS_INITIAL_EXEC uint32_t wrap_handlers_run;
+
+/* A part of a transfer is done, and the rest is being transferred: it ends when a handler of the program has
+ * run, like the whole would, also where the kernel would restart the rest (SA_RESTART). */
+extern TLS_INITIAL_EXEC uint32_t wrap_goes_on;
 
 /* The calling task is not the thread that thread_self names: a raw clone or a
  * child of vfork that shares its thread-local storage with the thread. */
@@ -146,9 +151,10 @@ INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t byt
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
 
-/* From here to collect_resume the process has no task of ours and no cycle runs.  False: it cannot
- * be, and there is nothing to resume (wrap_exec.c). */
+/* From here to wrap_alone_end, which gets the result, the process has no task of ours and no cycle runs.
+ * False: it cannot be (wrap_exec.c). */
 bool wrap_alone_begin(void);
+void wrap_alone_end(bool alone);
 /* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
 bool wrap_installs_filter(long nr, long operation);
 /* Does this operation of prctl change what only the calling task may do?  No task of ours should be
@@ -159,6 +165,13 @@ long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f
  * (wrap_kernel.c). */
 bool wrap_is_special(long nr, long a);
 long wrap_special(long nr, long a, long b, long c, long d, long e, long f);
+
+/* The system calls that may change the program's mappings, made so that the collector knows of what they
+ * do to the heap: -errno or the result (wrap_memory.c). */
+bool wrap_changes_memory(long nr);
+long wrap_change_memory(long nr, long a, long b, long c, long d, long e, long f);
+/* mremap of what looks like one mapping and is several (wrap_mremap.c). */
+long wrap_remap_pieces(uintptr_t old, size_t old_bytes, size_t bytes, int flags, uintptr_t target);
 
 /* A relative timeout that survives a repeated call. */
 struct wait_limit {

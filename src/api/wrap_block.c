@@ -84,6 +84,8 @@ int gcalloc_unpark_personality(int version UNUSED, int actions, uint64_t class U
 {
     struct thread *thread = thread_self;
 
+    if (actions & UNWIND_CLEANUP_PHASE)
+        store_relaxed(&wrap_goes_on, 0);
     if ((actions & UNWIND_CLEANUP_PHASE) && load_relaxed(&thread->state) != THREAD_RUNNING &&
         !wrap_is_stranger(thread))
         thread_unpark(thread);

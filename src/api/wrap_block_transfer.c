@@ -4,7 +4,8 @@
  * without, and few programs look.  Parked, it gets no signal of ours, but for one that was
  * on its way when the thread parked.  The rest is then transferred here.  If that fails, the part
  * that was done is the result, as it would be after any short transfer, and the
- * program meets the error at its next call.
+ * program meets the error at its next call.  A signal of the program ends it, as it would have
+ * ended the whole: see wrap_goes_on.
  * Without _GNU_SOURCE, for there <sys/socket.h> makes addresses a transparent union.
  */
 #define _DEFAULT_SOURCE
@@ -17,10 +18,22 @@
 
 #include "api/wrap.h"
 
-/* `call` transfers bytes - done bytes, from `done` on. */
+/* Of a variable that handlers on this thread leave as it is. */
+static uint32_t exchange_own(uint32_t *word, uint32_t value)
+{
+    uint32_t before = load_relaxed(word);
+
+    store_relaxed(word, value);
+    return before;
+}
+
+/* `call` transfers bytes - done bytes, from `done` on.  wrap_goes_on is set around nothing but the
+ * call: a system call of our own must not be ended. */
 #define TRANSFER(name, call)                                    \
     {                                                           \
         static void *cache;                                     \
+        uint32_t goes_on = exchange_own(&wrap_goes_on, 0);      \
+        uint32_t handlers = wrap_handlers_run;                  \
         __typeof__(&name) real = WRAP_REAL(cache, name);        \
         struct blocked blocked;                                 \
         size_t done = 0;                                        \
@@ -29,8 +42,11 @@
         do {                                                    \
             blocked_enter(&blocked);                            \
             PARKED_FRAME();                                     \
+            store_relaxed(&wrap_goes_on, goes_on | (done != 0)); \
             result = call;                                      \
-        } while (blocked_transfer(&blocked, result, bytes, &done)); \
+            store_relaxed(&wrap_goes_on, 0);                    \
+        } while (blocked_transfer(&blocked, result, bytes, &done) && \
+                 handlers == *(volatile uint32_t *)&wrap_handlers_run); \
         return done != 0 ? (ssize_t)done : result;              \
     }
 
@@ -110,6 +126,7 @@ static COLD ssize_t finish_parts(int fd, const struct iovec *parts, size_t count
         }
         const char *data = (const char *)parts[i].iov_base + skip;
         size_t bytes = parts[i].iov_len - skip;
+        store_relaxed(&wrap_goes_on, 1);
         ssize_t result = is_socket ? send(fd, data, bytes, flags) : write(fd, data, bytes);
 
         done += result > 0 ? (size_t)result : 0;

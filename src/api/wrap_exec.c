@@ -42,6 +42,9 @@ BLOCKING_ONCE6(int, posix_spawn, pid_t *, const char *, const posix_spawn_file_a
 BLOCKING_ONCE6(int, posix_spawnp, pid_t *, const char *, const posix_spawn_file_actions_t *,
                const posix_spawnattr_t *, char *const *, char *const *)
 
+/* Suspensions by this thread that are not over; it may be cancelled in one (initgroups asks a server). */
+static TLS_INITIAL_EXEC uint32_t alone_depth;
+
 /* Not for the child of vfork: our tasks are not in its process. */
 bool wrap_alone_begin(void)
 {
@@ -50,17 +53,34 @@ bool wrap_alone_begin(void)
     if (thread != &thread_none && (thread->in_runtime != 0 || wrap_is_stranger(thread)))
         return false;           /* in_runtime: a handler that interrupted a slow path cannot wait */
     collect_suspend();
+    alone_depth++;
     return true;
 }
 
-static int alone_end(bool alone, int result)
+void wrap_alone_end(bool alone)
 {
     int saved = errno;
 
-    if (alone)
-        collect_resume();
+    if (!alone)
+        return;
+    alone_depth--;
+    collect_resume();
     errno = saved;
-    return result;
+}
+
+/* Cancellation unwinds a frame that called while alone; as PARKED_FRAME in wrap.h. */
+#define ALONE_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_alone_personality")
+
+enum { UNWIND_CLEANUP_PHASE = 2, UNWIND_CONTINUE = 8 };
+
+int gcalloc_alone_personality(int version, int actions, uint64_t class, void *exception,
+                              void *context);
+int gcalloc_alone_personality(int version UNUSED, int actions, uint64_t class UNUSED,
+                              void *exception UNUSED, void *context UNUSED)
+{
+    if (actions & UNWIND_CLEANUP_PHASE)
+        wrap_alone_end(alone_depth != 0);
+    return UNWIND_CONTINUE;
 }
 
 #define ALONE(name, parameters, arguments)              \
@@ -70,7 +90,10 @@ static int alone_end(bool alone, int result)
         __typeof__(&name) real = WRAP_REAL(cache, name); \
         bool alone = wrap_alone_begin();                \
                                                         \
-        return alone_end(alone, real arguments);        \
+        ALONE_FRAME();                                  \
+        int result = real arguments;                    \
+        wrap_alone_end(alone);                          \
+        return result;                                  \
     }
 
 ALONE(unshare, (int flags), (flags))
@@ -114,8 +137,7 @@ long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f
         collect_set_ready(ready);
     else if (ready && options.gctrace)
         warn("no more collections: the program filters its system calls");
-    if (alone)
-        collect_resume();
+    wrap_alone_end(alone);
     return result;
 }
 
@@ -133,7 +155,10 @@ EXPORT int prctl(int operation, ...)
     va_end(arguments);
     if (wrap_prctl_is_of_task(operation)) {
         bool alone = wrap_alone_begin();
-        return alone_end(alone, real(operation, a[0], a[1], a[2], a[3]));
+        int done = real(operation, a[0], a[1], a[2], a[3]);
+
+        wrap_alone_end(alone);
+        return done;
     }
     if (!wrap_installs_filter(SYS_prctl, operation))
         return real(operation, a[0], a[1], a[2], a[3]);

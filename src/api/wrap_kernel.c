@@ -5,10 +5,6 @@
  * while it marks is shaded.  After the call, not before: a cycle that begins between the two
  * reads the list later, and what the kernel has not accepted need not be readable.
  *
- * mprotect, pkey_mprotect: a program may take the right to read its own heap from itself (guard
- * pages, sealed data).  A marker beside it would be killed by SIGSEGV.  From the first
- * such call on, cycles mark with the world stopped, and look first (world/roots.c).
- *
  * userfaultfd: only one descriptor can watch a range, so ours lets go of all.
  *
  * Direct system calls where libc's function does no more: usable in signal handlers, and in a
@@ -17,13 +13,11 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "alloc/collect.h"
 #include "api/wrap.h"
 #include "gc/barrier.h"
-#include "heap/arena.h"
 
 static long finish(long result)
 {
@@ -66,43 +60,6 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
     return result;
 }
 
-/* --- the right to read ------------------------------------------------------------------- */
-
-static bool hides_heap(uintptr_t address, size_t bytes, long protection, long key)
-{
-    return ((protection & PROT_READ) == 0 || key > 0) && address < arena.end &&
-           bytes > 0 && address + bytes > arena.start;
-}
-
-/* Fails half-way, perhaps: then it counts all the same. */
-static long set_protection(long nr, long address, long bytes, long protection, long key)
-{
-    if (LIKELY(!hides_heap((uintptr_t)address, (size_t)bytes, protection, key)) ||
-        load_relaxed(&arena_unreadable) != 0)
-        return sys_call4(nr, address, bytes, protection, key);
-    bool alone = wrap_alone_begin();
-    long result = sys_call4(nr, address, bytes, protection, key);
-
-    if (result != -EINVAL)
-        store_relaxed(&arena_unreadable, 1);
-    if (alone)
-        collect_resume();
-    return result;
-}
-
-EXPORT int mprotect(void *address, size_t bytes, int protection)
-{
-    return (int)finish(set_protection(SYS_mprotect, (long)address, (long)bytes, protection, 0));
-}
-
-EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
-{
-    /* As libc: works where there are no keys. */
-    long nr = key == -1 ? SYS_mprotect : SYS_pkey_mprotect;
-
-    return (int)finish(set_protection(nr, (long)address, (long)bytes, protection, key));
-}
-
 /* --- the same by syscall() ----------------------------------------------------------------- */
 
 /* A second task would make them fail, or keep what is given up. */
@@ -117,29 +74,25 @@ static long call_alone(long nr, long a, long b, long c, long d, long e)
     bool alone = wrap_alone_begin();
     long result = sys_call6(nr, a, b, c, d, e, 0);
 
-    if (alone)
-        collect_resume();
+    wrap_alone_end(alone);
     return result;
 }
 
 bool wrap_is_special(long nr, long a)
 {
-    return nr == SYS_epoll_ctl || nr == SYS_timer_create || nr == SYS_mprotect ||
-           nr == SYS_pkey_mprotect || nr == SYS_userfaultfd || changes_task(nr, a) ||
-           wrap_installs_filter(nr, a);
+    return nr == SYS_epoll_ctl || nr == SYS_timer_create || nr == SYS_userfaultfd ||
+           wrap_changes_memory(nr) || changes_task(nr, a) || wrap_installs_filter(nr, a);
 }
 
 long wrap_special(long nr, long a, long b, long c, long d, long e, long f)
 {
+    if (wrap_changes_memory(nr))
+        return wrap_change_memory(nr, a, b, c, d, e, f);
     if (changes_task(nr, a))
         return call_alone(nr, a, b, c, d, e);
     switch (nr) {
     case SYS_epoll_ctl:
         return add_to_epoll(a, b, c, (struct epoll_event *)d);
-    case SYS_mprotect:
-        return set_protection(nr, a, b, c, 0);
-    case SYS_pkey_mprotect:
-        return set_protection(nr, a, b, c, d);
     case SYS_seccomp:
     case SYS_prctl:
         return wrap_install_filter(nr, a, b, c, d, e, f);

@@ -26,6 +26,7 @@
 #include <ucontext.h>
 
 #include "api/wrap.h"
+#include "world/rewind.h"
 
 enum { SHARED_STUBS = 512, SIGNALS = 65, STUBS = SHARED_STUBS + SIGNALS, STUB_BYTES = 16 };
 
@@ -37,6 +38,7 @@ typedef void (*handler_function)(int signal, siginfo_t *info, void *context);
 static uintptr_t handlers[STUBS];
 
 TLS_INITIAL_EXEC uint32_t wrap_handlers_run;
+TLS_INITIAL_EXEC uint32_t wrap_goes_on;
 
 /* Stub i: the fourth argument, unused by the kernel, is i. */
 __asm__(".pushsection .text\n"
@@ -120,13 +122,28 @@ static bool is_own(const struct thread *thread, uintptr_t sp)
             !wrap_is_stranger(thread));
 }
 
+/* The handler came between two parts of one call of the program, or when our stop signal had cut it
+ * short and it was about to be made again (world/rewind.c).  Without us the handler would have ended
+ * the call with EINTR; so it does. */
+static void end_call(struct thread *thread, greg_t *registers, uint32_t goes_on)
+{
+    const uint8_t *code = (const uint8_t *)registers[REG_RIP];
+    bool again = rewind_is_pending(&thread->rewound, registers);
+
+    if (LIKELY(!again && goes_on == 0) || registers[REG_RAX] < 0 || code[0] != 0x0f ||
+        ((uintptr_t)code + 1) % 4096 == 0 || code[1] != 0x05)
+        return;
+    registers[REG_RAX] = -EINTR;
+    registers[REG_RIP] += 2;
+}
+
 /* Entered from a stub, on the kernel's signal frame. */
 void gcalloc_signal_handle(int signal, siginfo_t *info, void *context, size_t index);
 __attribute__((used)) void gcalloc_signal_handle(int signal, siginfo_t *info, void *context,
                                                  size_t index)
 {
     handler_function handler = (handler_function)load_acquire(&handlers[index]);
-    const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     uintptr_t rip = (uintptr_t)registers[REG_RIP], rsp = (uintptr_t)registers[REG_RSP];
     struct thread *thread = thread_self;
 
@@ -135,10 +152,15 @@ __attribute__((used)) void gcalloc_signal_handle(int signal, siginfo_t *info, vo
         handler(signal, info, context);
         return;
     }
+    uint32_t goes_on = wrap_goes_on;
     uintptr_t parked = thread_signal_begin(thread, rip, rsp);
 
+    store_relaxed(&wrap_goes_on, 0);
     handler(signal, info, context);
-    thread_signal_end(thread, parked);
+    store_relaxed(&wrap_goes_on, goes_on);
+    if ((uintptr_t)registers[REG_RIP] == rip && (uintptr_t)registers[REG_RSP] == rsp)
+        end_call(thread, registers, goes_on);
+    thread_signal_end(thread, parked, (uintptr_t)registers[REG_RIP], rsp);
 }
 
 /* sigaction and its old name. */

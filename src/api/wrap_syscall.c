@@ -32,7 +32,8 @@ const uint8_t gcalloc_syscall_waits[NUMBERS] __attribute__((used)) = {
     [SYS_futex] = 1, [SYS_futex_waitv] = 1,
     /* These do not wait, but we have to know of them: see wrap_special in wrap_kernel.c. */
     [SYS_seccomp] = 1, [SYS_prctl] = 1, [SYS_epoll_ctl] = 1, [SYS_timer_create] = 1,
-    [SYS_mprotect] = 1, [SYS_pkey_mprotect] = 1, [SYS_userfaultfd] = 1,
+    [SYS_mprotect] = 1, [SYS_pkey_mprotect] = 1, [SYS_mmap] = 1, [SYS_munmap] = 1,
+    [SYS_mremap] = 1, [SYS_madvise] = 1, [SYS_userfaultfd] = 1,
     [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [446] = 1,
 };
 

@@ -17,6 +17,9 @@ NORETURN COLD void die(const char *format, ...) PRINTF(1, 2);
 COLD void warn(const char *format, ...) PRINTF(1, 2);
 /* Writes to the program's standard error, from any task, also one with descriptors of its own. */
 void error_write(const char *text, size_t bytes);
+/* The same, without waiting longer than `ms` for room: a pipe that nobody reads is full for ever.
+ * False: nothing was written. */
+bool error_try_write(const char *text, size_t bytes, int ms);
 NORETURN COLD void check_failed(const char *file, int line, const char *condition);
 
 #define CHECK(cond) (LIKELY(cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond))

@@ -14,6 +14,7 @@
 #include "gc/object.h"
 #include "gc/slotmap.h"
 #include "gc/trace.h"
+#include "heap/ceded.h"
 #include "os/vm.h"
 #include "world/roots.h"
 
@@ -151,13 +152,18 @@ static void scan_present_words(struct object holder, uintptr_t low, uintptr_t hi
 static void scan_object(const struct work *work)
 {
     struct object holder = object_at(work->address);
-    uintptr_t high = work->address + work->bytes;
+    uintptr_t low = work->address, high = work->address + work->bytes, end;
 
-    if (work->bytes >= PIECE_BYTES / 2 && work->address % VM_PAGE == 0 &&
-        work->bytes % VM_PAGE == 0 && !trace_absent_pages)
-        scan_present_words(holder, work->address, high);
-    else
-        scan_words(holder, work->address, high);
+    for (; low < high; low = end) {
+        end = high;
+        if (load_relaxed(&ceded_unloadable) != 0)
+            ceded_loadable(&low, &end);
+        if (end - low >= PIECE_BYTES / 2 && low % VM_PAGE == 0 && end % VM_PAGE == 0 &&
+            !trace_absent_pages)
+            scan_present_words(holder, low, end);
+        else
+            scan_words(holder, low, end);
+    }
 }
 
 static void close_reached(void)

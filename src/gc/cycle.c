@@ -150,11 +150,9 @@ static bool can_userfault(void)
     return options.mark <= 1 && !load_relaxed(&cycles.avoid_userfault) && dirty_open();
 }
 
-/* A program that made part of the heap unreadable: nobody may read it but in a stop, when it can be
- * seen which part that is. */
 static enum cycle_method choose_method(bool own_task)
 {
-    if (!own_task || options.mark == 3 || load_relaxed(&arena_unreadable))
+    if (!own_task || options.mark == 3)
         return METHOD_STOPPED;
     if (can_userfault() && dirty_arm())
         return METHOD_USERFAULT;

@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "base/sys.h"
 #include "gc/cycle.h"
+#include "heap/ceded.h"
 #include "heap/mcache.h"
 #include "heap/pages.h"
 
@@ -93,6 +94,19 @@ static struct verdict judge_malloc(struct span *span, uint32_t word, uint64_t al
     };
 }
 
+/* Memory that the program has protected or mapped over is not ours to hand out. */
+static COLD void spare_ceded(const struct span *span, uint32_t word, struct verdict *verdict)
+{
+    for (uint64_t slots = verdict->dead; slots != 0; slots &= slots - 1) {
+        uint64_t bit = slots & -slots;
+
+        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(slots)]) != SLOT_CEDED)
+            continue;
+        verdict->dead &= ~bit;
+        verdict->alloc |= bit;
+    }
+}
+
 /* The freed bits are cleared last, and only those taken in: a task that vanishes in between
  * (fork) loses nothing, see sweep_fork_child. */
 static void sweep_word(struct span *span, uint32_t word, bool collected, struct found *found)
@@ -110,6 +124,8 @@ static void sweep_word(struct span *span, uint32_t word, bool collected, struct 
     else
         verdict = (struct verdict){ .alloc = alloc & (marked | kept),
                                     .dead = alloc & ~(marked | kept) };
+    if (verdict.dead != 0 && UNLIKELY(load_relaxed(&ceded_count) != 0))
+        spare_ceded(span, word, &verdict);
     if (verdict.dead != 0)
         take_back(span, word, verdict.dead);
     found->dead += count_bits(verdict.dead);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "heap/ceded.h"
 #include "os/vm.h"
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
@@ -107,16 +108,19 @@ static const uintptr_t *scan_present_words(struct tracer *tracer, uintptr_t low,
  * of a marked object, which will be scanned again should the push fail. */
 static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
-    uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
+    uintptr_t high = low + bytes, end = high;
 
+    if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
+        ceded_loadable(&low, &end);
+    end = min_size(end, low + TRACE_PIECE_BYTES);
     uintptr_t reached =
         bytes >= TRACE_ASK_BYTES && !trace_absent_pages
             ? (uintptr_t)scan_present_words(tracer, low, end)
             : (uintptr_t)scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
 
     tracer_count(&tracer->scanned, reached - low);
-    if (UNLIKELY(reached != low + bytes))
-        work_push(tracer->list, &tracer->local, reached, low + bytes - reached);
+    if (UNLIKELY(reached != high))
+        work_push(tracer->list, &tracer->local, reached, high - reached);
 }
 
 /* For those who do not lead; true when it was news. */
@@ -289,17 +293,10 @@ void trace_again_end(struct tracer *tracer)
     tracer->again = 0;
 }
 
-void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
-                 uintptr_t high)
+static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high)
 {
     size_t heap = load_relaxed(&arena.bytes);
-    uintptr_t object;
-    size_t bytes;
 
-    if (!object_range(span, slot, &object, &bytes))
-        return;
-    low = max_size(low, object);
-    high = min_size(high, object + bytes);
     for (; low < high; low += sizeof(uintptr_t)) {
         size_t offset = heap_offset(word_address(load_relaxed((const uintptr_t *)low)));
 
@@ -309,6 +306,24 @@ void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, 
         tracer->agains[tracer->again++].address = arena.base + offset;
         if (tracer->again == AGAIN_WORDS)
             trace_again_end(tracer);
+    }
+}
+
+void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                 uintptr_t high)
+{
+    uintptr_t object, end;
+    size_t bytes;
+
+    if (!object_range(span, slot, &object, &bytes))
+        return;
+    low = max_size(low, object);
+    high = min_size(high, object + bytes);
+    for (; low < high; low = end) {
+        end = high;
+        if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
+            ceded_loadable(&low, &end);
+        look_again(tracer, low, end);
     }
 }
 
@@ -328,6 +343,7 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
     const uintptr_t base = arena.base;
     const size_t heap = load_relaxed(&arena.bytes);
     const uint64_t *pagemap = arena.pagemap;
+    const bool all_loadable = load_relaxed(&ceded_unloadable) == 0;     /* while a cycle marks */
     uint32_t head = tracer->head, ahead = tracer->ahead, tail = tracer->tail;
     uint64_t scanned = 0, marked[KINDS] = { 0 };
 
@@ -344,7 +360,8 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
         marked[span->kind] += size;
         if (span->kind == KIND_NOSCAN)
             continue;
-        if (LIKELY(size <= INLINE_BYTES) && LIKELY(offset <= heap - INLINE_BYTES) &&
+        if (LIKELY(size <= INLINE_BYTES) && LIKELY(all_loadable) &&
+            LIKELY(offset <= heap - INLINE_BYTES) &&
             LIKELY(tail - head <= QUEUE_WORDS - INLINE_BYTES / 8)) {
             const uintptr_t *word = (const uintptr_t *)(base + offset);
             tail = queue_words(tracer, tail, word, word + size / 8, base, heap);

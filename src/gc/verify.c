@@ -262,9 +262,10 @@ static void check_states(const struct span *span, uint32_t word)
     uint64_t objects = span_objects(span, word);
     uint64_t in = slots_in_state(span, word, SLOT_IN), out = slots_in_state(span, word, SLOT_OUT);
     uint64_t condemned = slots_in_state(span, word, SLOT_CONDEMNED);
+    uint64_t ceded = slots_in_state(span, word, SLOT_CEDED);
     uint64_t cached = slotmap_word(&verify.cached, span, word);
 
-    want_none(span, word, ~(in | out | condemned), "its state byte is none");
+    want_none(span, word, ~(in | out | condemned | ceded), "its state byte is none");
     want_none(span, word, ~in & ~(bits->alloc | bits->condemned),
               "in the program's hands, but free in its span");
     want_none(span, word, ~in & load_relaxed(&bits->freed),

@@ -19,7 +19,6 @@ static const size_t HEAP_STEP_MAX = (size_t)64 << 20;
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 
 AT_START ALIGNED(CACHE_LINE) struct arena arena;
-uint32_t arena_unreadable;
 
 static AT_START struct lock meta_lock = LOCK_INIT(META);
 static AT_START size_t meta_used;       /* META */

@@ -40,9 +40,6 @@ struct arena {
 };
 
 extern struct arena arena;
-/* The program has taken from itself the right to read part of the heap (mprotect, see wrap_memory.c): a
- * marker that runs beside it would be killed.  Atomic, relaxed; set while no cycle runs. */
-extern uint32_t arena_unreadable;
 
 /* The reservation is made by the first meta_alloc; until then all of arena is zero. */
 /* Makes at least `pages` more heap pages ready; HEAP held.  Returns how many, 0 when refused. */

@@ -53,6 +53,8 @@ enum slot_state {
     SLOT_OUT,
     SLOT_CONDEMNED,             /* OUT, and its condemned bit is set: a free goes the slow way, so that
                                  * the slot loses that bit before it is handed out again */
+    SLOT_CEDED,                 /* OUT, or condemned, and part of it is not as we made it (ceded.h): a
+                                 * free goes the slow way, and no sweep takes it */
 };
 
 /* The bits of 64 slots, side by side: one look touches one cache line. */

@@ -26,14 +26,18 @@ enum mapping_kind {
 struct mapping {
     uintptr_t low, high;
     uint8_t kind;           /* enum mapping_kind */
-    bool readable, executable;
+    uint8_t protection;     /* PROT_READ, PROT_WRITE, PROT_EXEC */
+    bool readable;
 };
 
 struct mapping_table {
     struct mapping *rows;   /* by ascending address */
     size_t capacity;
     size_t count;           /* more than capacity: there was no room for so many */
-    uintptr_t skip_low, skip_high;  /* left out, also where it is only part of a mapping */
+    uintptr_t skip_low, skip_high;  /* left out, also where it is only part of a mapping ... */
+    /* ... but for stretches that this finds: narrows [*low, *high) to the first one in it.  May be
+     * NULL. */
+    bool (*next_kept)(uintptr_t *low, uintptr_t *high);
     uintptr_t watch_low, watch_high;    /* in: a part of what is left out ... */
     bool watched_unreadable;        /* out: ... in which something is not readable */
 };
@@ -44,6 +48,10 @@ struct mapping_table {
 
 /* Reads /proc/self/maps.  False: refused. */
 bool proc_read_mappings(struct mapping_table *table, char *scratch);
+
+/* The mappings that [low, high) touches, by ascending address.  Returns how many there are, of which there
+ * may have been no room for all; 0: refused, or none.  Needs no scratch. */
+size_t proc_mappings_between(uintptr_t low, uintptr_t high, struct mapping *rows, size_t capacity);
 
 typedef void (*word_visitor)(void *context, uintptr_t word);
 

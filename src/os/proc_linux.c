@@ -5,6 +5,8 @@
  */
 #include "os/proc.h"
 
+#include <sys/mman.h>
+
 #include "os/proc_lines.h"
 
 /* Shared mappings of memory.  What they hold is gone when the last process that maps them is, so
@@ -62,7 +64,8 @@ static bool parse_line(const char *line, struct mapping *mapping)
     bool shared = at[3] == 's';
 
     mapping->readable = at[0] == 'r';
-    mapping->executable = at[2] == 'x';
+    mapping->protection = (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) |
+                                    (at[2] == 'x' ? PROT_EXEC : 0));
     at = skip_field(at);            /* permissions */
     at = skip_field(at);            /* offset */
     at = skip_field(at);            /* device */
@@ -87,6 +90,29 @@ static void add_row(struct mapping_table *table, const struct mapping *mapping, 
     table->count++;
 }
 
+static void watch(struct mapping_table *table, const struct mapping *m, uintptr_t low, uintptr_t high)
+{
+    low = low > table->watch_low ? low : table->watch_low;
+    high = high < table->watch_high ? high : table->watch_high;
+    if (!m->readable && low < high)
+        table->watched_unreadable = true;
+}
+
+/* Of [low, high), where mappings are left out. */
+static void add_kept(struct mapping_table *table, const struct mapping *m, uintptr_t low,
+                     uintptr_t high)
+{
+    uintptr_t from = low, to = high;
+
+    while (table->next_kept != NULL && table->next_kept(&from, &to)) {
+        watch(table, m, low, from);
+        add_row(table, m, from, to);
+        low = from = to;
+        to = high;
+    }
+    watch(table, m, low, high);
+}
+
 /* Adds the parts of a mapping that are not left out. */
 static void add_mapping(struct mapping_table *table, const struct mapping *m)
 {
@@ -96,10 +122,9 @@ static void add_mapping(struct mapping_table *table, const struct mapping *m)
         add_row(table, m, m->low, m->high);
         return;
     }
-    if (!m->readable && table->watch_low < table->watch_high && m->low < table->watch_high &&
-        m->high > table->watch_low)
-        table->watched_unreadable = true;
     add_row(table, m, m->low, skip_low);
+    add_kept(table, m, m->low > skip_low ? m->low : skip_low,
+             m->high < skip_high ? m->high : skip_high);
     add_row(table, m, skip_high, m->high);
 }
 
@@ -122,4 +147,26 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
     }
     lines_close(&lines);
     return sane && !lines.failed && table->count > 0;
+}
+
+/* A line that is longer than the buffer loses the end of its name, which does not matter here. */
+size_t proc_mappings_between(uintptr_t low, uintptr_t high, struct mapping *rows, size_t capacity)
+{
+    char buffer[1024];
+    struct lines lines;
+    struct mapping mapping;
+    const char *line;
+    size_t count = 0;
+
+    if (!lines_open(&lines, "/proc/thread-self/maps", buffer, sizeof buffer))
+        return 0;
+    while ((line = lines_next(&lines)) != NULL && parse_line(line, &mapping) && mapping.low < high) {
+        if (mapping.high <= low)
+            continue;
+        if (count < capacity)
+            rows[count] = mapping;
+        count++;
+    }
+    lines_close(&lines);
+    return lines.failed ? 0 : count;
 }

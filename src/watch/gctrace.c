@@ -98,12 +98,29 @@ static size_t format_details(char *out, size_t bytes, const struct cycle_report 
                       report->kept_bytes >> 10, report->rescans);
 }
 
+/* A line that does not find room at once is lost, and counted: threads wait for the cycle to end,
+ * maybe the one that reads the pipe. */
+static void print_or_drop(const char *line, size_t bytes)
+{
+    static uint64_t dropped;    /* of whoever runs cycles */
+    char note[64];
+
+    if (dropped != 0) {
+        size_t length = fmt_format(note, sizeof note, "gc: %lu lines lost: no room\n", dropped);
+
+        if (error_try_write(note, length, 0))
+            dropped = 0;
+    }
+    if (dropped != 0 || !error_try_write(line, bytes, 0))
+        dropped++;
+}
+
 void gctrace_print(const struct cycle_report *report)
 {
     struct gctrace_context context = stats_trace_context(report);
     char line[512];
 
-    error_write(line, gctrace_format(line, sizeof line, report, &context));
+    print_or_drop(line, gctrace_format(line, sizeof line, report, &context));
     if (options.gctrace == 2 && report->abandoned == NULL)
-        error_write(line, format_details(line, sizeof line, report));
+        print_or_drop(line, format_details(line, sizeof line, report));
 }

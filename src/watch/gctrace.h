@@ -1,7 +1,7 @@
 /* gctrace.h -- one line per cycle, as Go prints it
  *
  * PURPOSE  Tools that read Go's GODEBUG=gctrace=1 read ours.  Runs on the collector's
- *          task: no libc, no allocation, one write.
+ *          task: no libc, no allocation, one write that does not wait.
  */
 #ifndef GCALLOC_WATCH_GCTRACE_H
 #define GCALLOC_WATCH_GCTRACE_H

@@ -20,7 +20,9 @@
  * wait for a signal that has been.  So the wrapper around the program's handlers notes
  * where each came in (thread_signal_begin), and an EINTR at the same rip and rsp is
  * given to the program: at worst it sees one EINTR more, after a handler of its own
- * did run there.  Handlers installed by raw system calls leave the gap open.
+ * did run there.  And the other way round: a signal of the program that comes while ours is handled finds
+ * the call wound back, and would not interrupt it.  So the same wrapper ends a call that was wound back
+ * and not made yet (rewind_note).  Handlers installed by raw system calls leave both gaps open.
  *
  * Times: select, pselect and ppoll keep what is left in memory, absolute times are
  * exact, nanosleep is given its remainder; poll, epoll_wait, SO_RCVTIMEO and a
@@ -197,4 +199,33 @@ bool rewind_interrupted_call(ucontext_t *context, uintptr_t handled_rip, uintptr
     registers[REG_RAX] = number;
     registers[REG_RIP] = (greg_t)syscall;
     return true;
+}
+
+static struct rewound call_of(const greg_t *registers)
+{
+    return (struct rewound){
+        .rip = (uintptr_t)registers[REG_RIP], .rsp = (uintptr_t)registers[REG_RSP],
+        .number = (uintptr_t)registers[REG_RAX],
+        .arguments = { (uintptr_t)registers[REG_RDI], (uintptr_t)registers[REG_RSI],
+                       (uintptr_t)registers[REG_RDX] },
+    };
+}
+
+void rewind_note(struct rewound *rewound, const greg_t *registers)
+{
+    *rewound = call_of(registers);
+}
+
+/* A call that was wound back once would fail with EINTR whatever SA_RESTART says: so this is no call
+ * that the kernel restarts for the program's handler, should the note be an old one. */
+bool rewind_is_pending(struct rewound *rewound, const greg_t *registers)
+{
+    if (LIKELY(rewound->rip != (uintptr_t)registers[REG_RIP]))
+        return false;
+    struct rewound now = call_of(registers);
+    bool same = __builtin_memcmp(rewound, &now, sizeof now) == 0;
+
+    if (same)
+        rewound->rip = 0;
+    return same;
 }

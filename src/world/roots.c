@@ -8,7 +8,7 @@
 
 #include "base/bits.h"
 #include "base/options.h"
-#include "heap/arena.h"
+#include "heap/ceded.h"
 #include "os/host.h"
 #include "world/roots_scan.h"
 
@@ -76,11 +76,14 @@ bool roots_gather(void)
     return gather_fixed() && gather_mappings() && gather_cuts() && roots_covered_gather();
 }
 
-bool roots_read_mappings(struct roots_scan *scan, bool skip_ours)
+bool roots_read_mappings(struct roots_scan *scan, enum which_mappings which)
 {
+    bool all = which == MAPPINGS_ALL;
+
     scan->mappings = (struct mapping_table){
         .rows = buffers.mappings, .capacity = buffers.mapping_capacity,
-        .skip_low = skip_ours ? arena.start : 0, .skip_high = skip_ours ? arena.end : 0,
+        .skip_low = all ? 0 : arena.start, .skip_high = all ? 0 : arena.end,
+        .next_kept = which == MAPPINGS_ROOTS ? ceded_next_unloadable : NULL,
         .watch_low = arena.base, .watch_high = arena.base + load_relaxed(&arena.bytes),
     };
     if (!proc_read_mappings(&scan->mappings, scan->scratch)) {
@@ -97,9 +100,9 @@ bool roots_read_mappings(struct roots_scan *scan, bool skip_ours)
 
 static bool read_mappings(struct roots_scan *scan)
 {
-    if (!roots_read_mappings(scan, true))
+    if (!roots_read_mappings(scan, MAPPINGS_ROOTS))
         return false;
-    /* mprotect on a malloc'ed block: the marker would die reading it. */
+    /* By a system call of the program's own; by libc's, it would be known (api/wrap_memory.c). */
     if (scan->mappings.watched_unreadable) {
         scan->why = "the program made part of the heap unreadable";
         return false;

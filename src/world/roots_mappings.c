@@ -167,7 +167,7 @@ static bool belong_together(const struct roots_scan *scan, const struct segment 
     const struct mapping *rows = scan->mappings.rows;
 
     if (a->covered != b->covered || scan->pagemap.by_words ||
-        (a->high <= scan->mappings.skip_low && scan->mappings.skip_low < b->low))
+        (a->high <= scan->mappings.skip_high && scan->mappings.skip_low < b->low))
         return false;
     if (a->anonymous != b->anonymous && (is_large_anonymous(a) || is_large_anonymous(b)))
         return false;

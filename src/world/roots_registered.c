@@ -10,7 +10,7 @@
  */
 #include "base/bits.h"
 #include "base/lock.h"
-#include "heap/arena.h"
+#include "heap/ceded.h"
 #include "world/roots_scan.h"
 
 struct range { uintptr_t low, high; };
@@ -125,7 +125,7 @@ bool roots_visit_registered(struct roots_scan *scan)
     }
     for (size_t i = 0; complete && i < table.count; i++) {
         uintptr_t low = table.rows[i].low, high = table.rows[i].high;
-        bool in_heap = arena_owns(low) && arena_owns(high - 1);
+        bool in_heap = arena_owns(low) && arena_owns(high - 1) && !ceded_touches(low, high);
 
         complete = roots_emit(scan, ROOT_DATA, low, high, in_heap ? ACCESS_LOAD : ACCESS_COPY);
     }

@@ -204,7 +204,7 @@ void roots_visit_running(struct userfault *userfault, root_visitor visit, void *
     roots_running.held_visited = roots_visit_held(scan, true, userfault->fd, &foreign);
     if (foreign)
         walk.track = false;
-    if (roots_read_mappings(scan, true))
+    if (roots_read_mappings(scan, MAPPINGS_FOREIGN))
         visit_mappings(&walk);
     roots_visit_registered_running(scan);
     roots_scan_end(scan);

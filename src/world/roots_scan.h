@@ -7,6 +7,8 @@
 #ifndef GCALLOC_WORLD_ROOTS_SCAN_H
 #define GCALLOC_WORLD_ROOTS_SCAN_H
 
+#include <sys/mman.h>
+
 #include "os/pagemap.h"
 #include "os/proc.h"
 #include "os/remote.h"
@@ -51,9 +53,14 @@ struct roots_scan {
 void roots_scan_begin(struct roots_scan *scan, root_visitor visit, void *context);
 void roots_scan_end(struct roots_scan *scan);
 void roots_open_pagemap(struct roots_scan *scan);
-/* False: *why is set, but for watched_unreadable.  skip_ours: the heap and metadata are left out,
- * and mappings that reach into them cut off. */
-bool roots_read_mappings(struct roots_scan *scan, bool skip_ours);
+enum which_mappings {
+    MAPPINGS_ALL,
+    MAPPINGS_FOREIGN,       /* the heap and metadata are left out, mappings that reach into them cut off */
+    MAPPINGS_ROOTS,         /* the same, but with what the program has taken of the heap (heap/ceded.h) */
+};
+
+/* False: *why is set, but for watched_unreadable. */
+bool roots_read_mappings(struct roots_scan *scan, enum which_mappings which);
 
 /* How the words of a range are read. */
 enum root_access {
@@ -96,7 +103,7 @@ INLINE bool mapping_is_private(const struct mapping *mapping)
 /* Anonymous memory that may be executed holds what the program itself compiled. */
 INLINE bool mapping_is_code(const struct mapping *mapping)
 {
-    return mapping->executable &&
+    return (mapping->protection & PROT_EXEC) != 0 &&
            (mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MEMORY);
 }
 

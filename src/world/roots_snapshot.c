@@ -72,7 +72,7 @@ bool roots_visit_uncopied(root_visitor visit, void *context, const char **why)
     struct roots_scan scan;
 
     roots_scan_begin(&scan, visit, context);
-    bool complete = roots_read_mappings(&scan, true) && roots_visit_tasks(&scan) &&
+    bool complete = roots_read_mappings(&scan, MAPPINGS_ROOTS) && roots_visit_tasks(&scan) &&
                     visit_held(&scan) && visit_shared(&scan) && visit_known(&scan) &&
                     roots_visit_registered(&scan);
 

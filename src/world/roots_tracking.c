@@ -165,7 +165,7 @@ bool roots_prepare_tracking(struct userfault *userfault)
         return false;
     roots_scan_begin(&scan, look_away, NULL);
     roots_open_pagemap(&scan);
-    if (!scan.without_pagemap && !scan.pagemap.by_words && roots_read_mappings(&scan, true))
+    if (!scan.without_pagemap && !scan.pagemap.by_words && roots_read_mappings(&scan, MAPPINGS_FOREIGN))
         find_groups(&scan);
     if (wanted.count > 0)
         roots_visit_held(&scan, true, userfault->fd, &foreign);
@@ -297,7 +297,7 @@ void roots_register_stopped(struct userfault *userfault)
         return;
     roots_scan_begin(&scan, look_away, NULL);
     roots_find_stacks(&scan);
-    if (procmap_open(&finder.procmap) || roots_read_mappings(&scan, false))
+    if (procmap_open(&finder.procmap) || roots_read_mappings(&scan, MAPPINGS_ALL))
         register_groups(userfault, &finder);
     procmap_close(&finder.procmap);
     roots_scan_end(&scan);

@@ -154,12 +154,17 @@ static bool settle(struct slot *slot, uint64_t word)
     return true;
 }
 
-/* Holds the slot's thread if it is parked.  The slot has its token.  See Note [HOLD]. */
+/* Holds the slot's thread if it is parked.  The slot has its token.  See Note [HOLD].  It may have become
+ * known since it was listed, and wait in a call that a signal would cut short. */
 static bool hold_parked(struct slot *slot)
 {
     struct thread *thread = load_relaxed(&slot->thread);
     uint32_t expected = THREAD_PARKED;
 
+    if (thread == NULL) {
+        thread = thread_by_tid(slot->tid);
+        store_relaxed(&slot->thread, thread);
+    }
     if (thread == NULL || !cas_acq_rel(&thread->state, &expected, THREAD_HELD))
         return false;
     if (load_acquire(&thread->tid) == slot->tid && thread_is_alive(thread) &&
@@ -256,8 +261,6 @@ static bool check_laggard(struct slot *slot, uint64_t waited_ns, bool send_again
         settle(slot, SLOT_GONE);
         return true;
     }
-    if (load_relaxed(&slot->thread) == NULL)
-        store_relaxed(&slot->thread, thread_by_tid(slot->tid));
     if (hold_parked(slot))
         return true;
     struct task_status status = task_status_read(slot->tid);

@@ -157,12 +157,15 @@ static void on_stop_signal(int signal, siginfo_t *info, void *raw)
     int tid = sys_gettid();
     struct thread *thread = thread_of_task(tid);
 
-    rewind_interrupted_call(context, thread == NULL ? 0 : thread->handled_rip,
-                            thread == NULL ? 0 : thread->handled_rsp);
-    if ((load_acquire(&protocol.generation) & 1) == 0)
-        return;
+    if (rewind_interrupted_call(context, thread == NULL ? 0 : thread->handled_rip,
+                                thread == NULL ? 0 : thread->handled_rsp) &&
+        thread != NULL)
+        rewind_note(&thread->rewound, context->uc_mcontext.gregs);
+    /* One that comes late has interrupted a call all the same. */
     if (thread != NULL)
         thread->stop_signals++;
+    if ((load_acquire(&protocol.generation) & 1) == 0)
+        return;
     if (thread != NULL && load_relaxed(&thread->in_runtime) != 0) {
         store_relaxed(&thread->stop_pending, 1);
         return;

@@ -125,6 +125,7 @@ static void reset_thread(struct thread *thread)
     thread->copy_low = 0;
     thread->handled_rip = 0;
     thread->handled_rsp = 0;
+    thread->rewound = (struct rewound){ 0 };
     store_release(&thread->state, THREAD_RUNNING);
 }
 
@@ -541,8 +542,11 @@ uintptr_t thread_signal_begin(struct thread *thread, uintptr_t rip, uintptr_t rs
     return parked_sp;
 }
 
-void thread_signal_end(struct thread *thread, uintptr_t parked_sp)
+/* A handler that interrupted this one has left its own place. */
+void thread_signal_end(struct thread *thread, uintptr_t parked_sp, uintptr_t rip, uintptr_t rsp)
 {
+    thread->handled_rip = rip;
+    thread->handled_rsp = rsp;
     if (parked_sp == 0)
         return;
     store_relaxed(&thread->parked_sp, parked_sp);

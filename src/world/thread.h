@@ -33,6 +33,9 @@
 
 enum { BARRIER_WORDS = HOSTILE(256, 2) };
 
+/* The last call of a thread that was wound back, as it will be made again; see rewind.h. */
+struct rewound { uintptr_t rip, rsp, number, arguments[3]; };
+
 enum thread_state { THREAD_RUNNING, THREAD_PARKED, THREAD_HELD };
 
 struct thread {
@@ -57,6 +60,7 @@ struct thread {
     uint32_t process;           /* number of the process it was attached in (fork); THREADS */
     uintptr_t handled_rip;      /* owner: where the program's last signal handler came in; */
     uintptr_t handled_rsp;      /* see rewind.h */
+    struct rewound rewound;     /* owner */
 
     /* Owner only; see alloc/collect.c. */
     int64_t accounted;          /* bytes of cache.allocated_bytes - freed_bytes already told */
@@ -124,7 +128,8 @@ void thread_unpark(struct thread *thread);
  * rip and rsp are those of the interrupted context.  A handler that jumps out
  * leaves the thread RUNNING, which is right. */
 uintptr_t thread_signal_begin(struct thread *thread, uintptr_t rip, uintptr_t rsp);
-void thread_signal_end(struct thread *thread, uintptr_t parked_sp);
+/* With the place that it returns to. */
+void thread_signal_end(struct thread *thread, uintptr_t parked_sp, uintptr_t rip, uintptr_t rsp);
 
 /* In the forked child: the calling thread is the only one left. */
 void thread_fork_child(void);

@@ -61,6 +61,7 @@ struct run {
     long result;
     int error;
     double begin, end;          /* ms */
+    double disturbed;           /* ms: when the first signal was sent to it; 0: never */
     int skipped;
     int tid;                    /* atomic: set when the thread is about to call */
     int ended, cleaned;         /* atomic */

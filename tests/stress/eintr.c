@@ -4,10 +4,12 @@
  *
  * A thread collects without a pause (gc_collect, when the library is there) while
  *   quiet      every call of blocking_calls.h is made, all at once: none may end early,
- *              fail with EINTR, transfer less, or come a second too late;
+ *              fail with EINTR, transfer less, or never end;
  *   plain      a handler without SA_RESTART interrupts every call;
  *   restart    a handler with SA_RESTART does: what the table says must come out;
  *   cancel     every thread is cancelled inside its call, and its clean-up handler allocates;
+ *   parts      a stop signal that is late cuts transfers in two, and a handler with SA_RESTART interrupts
+ *              them then: what is done by then is the result;
  *   hammer     short calls are made over and over, to meet a stop at their first instruction;
  *   jump       a handler allocates and jumps out of poll.
  * Handlers keep what they allocate in a list; at the end it must be whole.
@@ -17,6 +19,7 @@
 #define _GNU_SOURCE
 #undef _FORTIFY_SOURCE
 #include "blocking_calls.h"
+#include "world/stop_protocol.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -24,10 +27,11 @@
 __attribute__((weak)) bool gc_collect(void);
 
 enum {
-    SLACK_MS = 1000,            /* later than this is a failure */
+    SLACK_MS = 20000,           /* later than this is a failure: a wait that begins anew at each stop */
     QUIET_MS = 200,             /* how long the calls last in the quiet phase, and in the others: */
     DISTURBED_MS = 1500,        /* so long that all are still waiting when they are disturbed, */
     DISTURB_MS = 60,            /* which is done so long after the last has begun */
+    PARTS = 20, PATIENCE_MS = 10000,
     HAMMER_MS = 1500, HAMMERS = 4,
     JUMPS = 200,
 };
@@ -215,6 +219,15 @@ static char expected(const struct call *call, enum phase phase)
     return phase == PLAIN ? call->plain : phase == RESTART ? call->restart : 'N';
 }
 
+/* The machine is so busy that the call was over before it could be disturbed: it tells nothing. */
+static bool was_over(const struct run *run)
+{
+    if (run->disturbed == 0 || run->end == 0 || run->end >= run->disturbed)
+        return false;
+    printf("note: %s was over before it was disturbed\n", run->call->name);
+    return true;
+}
+
 static void check_run(const struct run *run, enum phase phase)
 {
     const struct call *call = run->call;
@@ -225,7 +238,8 @@ static void check_run(const struct run *run, enum phase phase)
 
     switch (expected(call, phase)) {
     case 'E':
-        ok = run->result == -1 && run->error == EINTR && took > DISTURB_MS / 2;
+        ok = was_over(run) ||
+             (run->result == -1 && run->error == EINTR && took > DISTURB_MS / 2);
         break;
     case 'P':
         ok = run->result > 0 && run->result < BIG;
@@ -241,35 +255,42 @@ static void check_run(const struct run *run, enum phase phase)
 
 static void check_cancelled(const struct run *run, const void *ended)
 {
-    report(ended == PTHREAD_CANCELED && run->cleaned, phase_names[CANCEL], run->call->name,
+    report((ended == PTHREAD_CANCELED && run->cleaned) || was_over(run), phase_names[CANCEL], run->call->name,
            "not cancelled, or not cleaned up");
 }
 
 static void disturb(struct run *run, enum phase phase)
 {
+    if (run->disturbed == 0)
+        run->disturbed = now_ms();
     if (phase == CANCEL)
         pthread_cancel(run->thread);
     else if (phase != QUIET)
         pthread_kill(run->thread, SIGUSR1);
 }
 
-/* The thread sleeps, in the call presumably. */
+/* The thread sleeps in the call: not on the way there, stopped by the collector or waiting for it, which is
+ * in a futex of operation 128 that no call of the table makes. */
 static bool sleeps(struct run *run)
 {
     char name[64], text[256] = "";
     int tid = __atomic_load_n(&run->tid, __ATOMIC_SEQ_CST);
+    unsigned long word, operation;
+    long number;
 
     if (tid == 0)
         return false;
-    snprintf(name, sizeof(name), "/proc/self/task/%d/stat", tid);
+    snprintf(name, sizeof(name), "/proc/self/task/%d/syscall", tid);
     FILE *file = fopen(name, "re");
 
     if (file == NULL)
         return true;            /* it has ended already */
-    const char *state = fgets(text, sizeof(text), file) == NULL ? NULL : strrchr(text, ')');
+    int fields = fgets(text, sizeof(text), file) == NULL
+                     ? 0
+                     : sscanf(text, "%ld %lx %lx", &number, &word, &operation);
 
     fclose(file);
-    return state == NULL || state[2] == 'S';
+    return fields == 3 && number >= 0 && (number != SYS_futex || operation != 128);
 }
 
 /* A signal that came before the call, because the machine is busy, interrupted nothing.  The
@@ -298,6 +319,23 @@ static void disturb_again(struct run **runs, int count, enum phase phase)
     if (late > 0)
         printf("note: %d calls of phase %s missed their signal\n", late, phase_names[phase]);
     report(late < 5, phase_names[phase], "signals", "many interrupted nothing");
+}
+
+/* Calls that wait for one signal may have missed it: then it is sent again. */
+static void finish_again(struct run **runs, int count)
+{
+    int late = 0;
+
+    for (int i = 0; i < count; i++) {
+        if (runs[i]->call->finish != signal_it)
+            continue;
+        for (int k = 1; !__atomic_load_n(&runs[i]->ended, __ATOMIC_SEQ_CST); k++) {
+            rest_until(now_ms() + 1);
+            if (k % 1000 == 0 && ++late)
+                runs[i]->call->finish(runs[i]);
+        }
+    }
+    report(late == 0, phase_names[QUIET], "signals", "one ended nothing");
 }
 
 /* Makes and starts them all; returns how many. */
@@ -340,6 +378,8 @@ static void run_phase(enum phase phase)
         if (runs[i]->call->finish != NULL && phase != CANCEL &&
             expected(runs[i]->call, phase) == 'N')
             runs[i]->call->finish(runs[i]);
+    if (phase == QUIET)
+        finish_again(runs, count);
     if (phase == PLAIN || phase == RESTART)
         disturb_again(runs, count, phase);
     for (int i = 0; i < count; i++) {
@@ -354,7 +394,79 @@ static void run_phase(enum phase phase)
     }
 }
 
-/* ------------------------------------------------------------ hammer and jump */
+/* ------------------------------------------------------------ parts, hammer and jump */
+
+/* Waits for the end; then the pipe is drained, which ends it in any case. */
+static bool ends_soon(struct run *run)
+{
+    double end = now_ms() + PATIENCE_MS;
+
+    while (!__atomic_load_n(&run->ended, __ATOMIC_SEQ_CST) && now_ms() < end)
+        rest_until(now_ms() + 0.1);
+    bool ended = __atomic_load_n(&run->ended, __ATOMIC_SEQ_CST);
+
+    if (!ended)
+        run->call->finish(run);
+    return ended;
+}
+
+static void wait_until_all_sleep(struct run **runs, int count)
+{
+    rest_until(now_ms() + 1);
+    for (int i = 0; i < count; i++)
+        while (!sleeps(runs[i]))
+            sched_yield();
+}
+
+/* As from a stop that is over, or was given up, when the thread gets round to it (world/stop.c). */
+static void send_late_stop(struct run *run)
+{
+    siginfo_t info = { .si_signo = STOP_SIGNAL, .si_code = SI_QUEUE, .si_pid = getpid() };
+
+    info.si_value.sival_ptr = (void *)STOP_COOKIE;
+    if (gc_collect != NULL)
+        syscall(SYS_rt_tgsigqueueinfo, getpid(), run->tid, STOP_SIGNAL, &info);
+}
+
+/* All transfers of the table at once, interrupted as soon as they wait. */
+static int run_part(void)
+{
+    struct run *runs[CALLS];
+    int count = 0, bad = 0;
+
+    for (int i = 0; i < CALLS; i++)
+        if (calls[i].restart == 'P')
+            runs[count++] = run_new(&calls[i]);
+    for (int i = 0; i < count; i++)
+        if (pthread_create(&runs[i]->thread, NULL, run_thread, runs[i]) != 0)
+            abort();
+    wait_until_all_sleep(runs, count);
+    for (int i = 0; i < count; i++)
+        send_late_stop(runs[i]);
+    wait_until_all_sleep(runs, count);
+    for (int i = 0; i < count; i++) {
+        bad += runs[i]->ended;
+        disturb(runs[i], RESTART);
+    }
+    for (int i = 0; i < count; i++) {
+        bad += !ends_soon(runs[i]) || runs[i]->result <= 0 || runs[i]->result >= BIG;
+        pthread_join(runs[i]->thread, NULL);
+        run_delete(runs[i]);
+    }
+    return bad;
+}
+
+static void run_parts(void)
+{
+    int bad = 0;
+    char detail[80];
+
+    set_handler(SIGUSR1, on_usr1, SA_RESTART);
+    for (int i = 0; i < PARTS && bad == 0; i++)
+        bad += run_part();
+    snprintf(detail, sizeof(detail), "%d ended early, or did not end", bad);
+    report(bad == 0, "parts", "transfers", detail);
+}
 
 static void *hammer(void *argument)
 {
@@ -461,6 +573,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < rounds; i++) {
         for (int phase = QUIET; phase <= CANCEL; phase++)
             run_phase((enum phase)phase);
+        run_parts();
         run_hammer();
     }
     run_jumps();

@@ -303,7 +303,7 @@ static void child_collect(void)
 static __attribute__((noreturn)) void child_run(struct worker *worker)
 {
     shared_unshare();
-    alarm(60);
+    alarm(240);
     signal(SIGALRM, SIG_DFL);
     worker->forked = true;
     random_seed((uint64_t)getpid());

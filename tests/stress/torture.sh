@@ -24,7 +24,7 @@ attempt() {
     grep '^SKIP' "$log" || true
     if [ "$status" -eq 0 ]; then
         printf 'ok %s\n' "$name"
-        [ -z "$long" ] || grep '^torture:' "$log" | sed 's/^/     /'
+        [ -z "$long" ] || sed -n 's/^torture:/     &/p' "$log"
     else
         failures=$((failures + 1))
         printf 'FAIL %s (status %d, TORTURE_SEED=%s)\n' "$name" "$status" "$seed"

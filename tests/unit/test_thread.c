@@ -263,9 +263,9 @@ static void parking_saves_the_registers(void **state)
     assert_int_equal(again, parked_sp);
     assert_int_equal(thread_self->state, THREAD_RUNNING);
     assert_int_equal(thread_signal_begin(thread_self, 1, 2), 0);
-    thread_signal_end(thread_self, 0);
+    thread_signal_end(thread_self, 0, 1, 2);
     assert_int_equal(thread_self->state, THREAD_RUNNING);
-    thread_signal_end(thread_self, again);
+    thread_signal_end(thread_self, again, 1, 2);
     assert_int_equal(thread_self->state, THREAD_PARKED);
     assert_int_equal(thread_self->parked_sp, parked_sp);
     thread_unpark(thread_self);
