@@ -76,12 +76,12 @@ static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
 {
     uintptr_t end = low + min_size(bytes, TRACE_PIECE_BYTES);
 
-    tracer_count(&tracer->scanned, end - low);
     uintptr_t reached =
         bytes >= TRACE_ASK_BYTES && !trace_absent_pages
             ? (uintptr_t)scan_present_words(tracer, low, end)
             : (uintptr_t)scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
 
+    tracer_count(&tracer->scanned, reached - low);
     if (UNLIKELY(reached != low + bytes))
         work_push(tracer->list, &tracer->local, reached, low + bytes - reached);
 }
