@@ -405,7 +405,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
     uint32_t workers = (uint32_t)min_size(cycle_mark_workers(), all_workers());
 
     mark_from_roots(workers);
-    if (!preclean(report, workers)) {
+    if (preclean_round(report, workers) < 0) {
         report->abandoned = "dirty tracking was lost";
         return FAILED;
     }
