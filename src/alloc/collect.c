@@ -24,6 +24,8 @@ enum {
     NAP_DEBT = 256 << 10,       /* work owed that a thread waits for */
     NAP_MOST = 4 << 20,         /* ... and at most at a time */
     NAP_WORK = 1 << 10, NAP_NS = 1000,      /* what a marker does in how much time */
+    WEIGH_BYTES = 1 << 20,      /* allocated between two looks at whether a cycle is worth it */
+    FAULT_NS = 1000,            /* the first write to an armed page */
 };
 
 static AT_START ALIGNED(CACHE_LINE) struct {
@@ -32,6 +34,8 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     uint64_t allocated;         /* bytes ever, as told */
     uint64_t stress_at;         /* gcstress: allocated at which the next cycle starts */
     uint64_t trigger, gc_trigger;
+    uint64_t late_trigger;      /* a cycle is due whatever it costs */
+    uint64_t weigh_at;          /* `allocated` at which it is seen again whether it is worth it */
     uint64_t free_trigger;      /* for both while the limiter is full */
     uint64_t limit_goal;        /* the goal if the memory limit has set it, else UINT64_MAX */
     uint64_t assist, gc_assist; /* ratios, see pacer.h */
@@ -42,6 +46,8 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     struct limiter limiter;
     uint64_t gc_cpu_ns;         /* the collector's processor time ever */
     uint64_t cpu_at_start_ns;   /* of the process, when the running cycle began */
+    uint64_t cpu_at_end_ns;     /* ... when the last one was over */
+    uint64_t sweep_ns;          /* of the task that runs the cycle, when its sweep began */
     /* Of what sweeps have freed ever, so much was subtracted from live and gc_live.  By
      * whoever runs cycles. */
     struct sweep_totals settled;
@@ -62,6 +68,11 @@ static struct pacer_knobs knobs_now(void)
 static uint64_t at_least_0(int64_t bytes)
 {
     return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+static uint64_t rest_of(uint64_t whole, uint64_t part)
+{
+    return whole > part ? whole - part : 0;
 }
 
 uint64_t heap_live_bytes(void)
@@ -99,6 +110,7 @@ static void publish(void)
 
     store_relaxed(&policy.trigger, policy.pacer.trigger);
     store_relaxed(&policy.gc_trigger, policy.pacer.gc_trigger);
+    store_relaxed(&policy.late_trigger, pacer_late_trigger(&policy.pacer));
     store_relaxed(&policy.free_trigger, policy.pacer.free_trigger);
     store_relaxed(&policy.limit_goal, limited ? policy.pacer.goal : UINT64_MAX);
     store_relaxed(&policy.assist, policy.pacer.assist);
@@ -124,6 +136,29 @@ static bool is_limited(void)
     return limiter_limiting(&policy.limiter);
 }
 
+static uint64_t cpu_since(uint64_t start_ns)
+{
+    return rest_of(host_process_cpu_ns(), start_ns);
+}
+
+/* The trigger is reached.  Between it and late_trigger the cycle must be worth its price; to see
+ * that takes a system call, so it is not looked at each time. */
+static bool is_worth_it(struct pacer_heap now)
+{
+    uint64_t allocated = load_relaxed(&policy.allocated);
+
+    if (now.total >= load_relaxed(&policy.late_trigger) ||
+        now.gc >= load_relaxed(&policy.gc_trigger))
+        return true;
+    if (allocated < load_relaxed(&policy.weigh_at) || !try_pacing())
+        return false;
+    bool worth_it = pacer_weigh(&policy.pacer, now, cpu_since(policy.cpu_at_end_ns));
+
+    store_relaxed(&policy.weigh_at, allocated + WEIGH_BYTES);
+    end_pacing();
+    return worth_it;
+}
+
 bool collect_goal_reached(void)
 {
     if (!load_relaxed(&policy.enabled) || collect_is_running())
@@ -134,7 +169,9 @@ bool collect_goal_reached(void)
 
     if (now.total < load_relaxed(&policy.trigger) && now.gc < load_relaxed(&policy.gc_trigger))
         return false;
-    return !is_limited() || now.total >= load_relaxed(&policy.free_trigger);
+    if (is_limited() && now.total < load_relaxed(&policy.free_trigger))
+        return false;
+    return is_worth_it(now);
 }
 
 /* --- counting ------------------------------------------------------------------ */
@@ -315,6 +352,7 @@ void collect_cycle_abandoned(void)
     pacer_abandon_cycle(&policy.pacer);
     /* Not at once again: whoever could not be stopped may still be so. */
     policy.pacer.trigger = live + live / 8 + MIB;
+    policy.pacer.late_trigger = policy.pacer.trigger;
     policy.pacer.gc_trigger = UINT64_MAX;
     end_pacing();
 }
@@ -329,11 +367,6 @@ static uint64_t assist_cpu_ns(const struct cycle_report *report)
     return (uint64_t)((unsigned __int128)report->mark_cpu_ns * report->assist_bytes / own);
 }
 
-static uint64_t rest_of(uint64_t whole, uint64_t part)
-{
-    return whole > part ? whole - part : 0;
-}
-
 /* What counts against the limit and is no object: metadata, and what was free inside spans when the
  * heap was at its largest.  And, as in Go, what is held above the limit already: all of it may
  * be fragments that stay, and the goal must then go down by as much. */
@@ -345,11 +378,20 @@ static uint64_t overhead_bytes(const struct cycle_report *report)
     return meta + rest_of(policy.in_use_bytes, report->heap_after_mark) + rest_of(held, limit);
 }
 
+/* With what the program itself paid: each page that was found written to had a fault, or nearly. */
+static uint64_t cost_ns(const struct cycle_report *report)
+{
+    uint64_t pages = report->precleaned_pages + report->stopped_pages;
+
+    return report->mark_cpu_ns + rest_of(host_thread_cpu_ns(), policy.sweep_ns) +
+           assist_cpu_ns(report) + pages * FAULT_NS;
+}
+
 static struct pacer_input pacer_input(const struct cycle_report *report)
 {
     uint64_t live = report->malloc_live + report->gc_live;
     uint64_t gc_reclaimed = report->reclaim_bytes - report->malloc_reclaim_bytes;
-    uint64_t cpu_ns = host_process_cpu_ns() - policy.cpu_at_start_ns;
+    uint64_t cpu_ns = cpu_since(policy.cpu_at_start_ns);
     struct pacer_input input = {
         .malloc_live = report->malloc_live,
         .gc_live = report->gc_live,
@@ -359,6 +401,7 @@ static struct pacer_input pacer_input(const struct cycle_report *report)
         .malloc_condemned = report->condemned_bytes,
         .malloc_reclaimed = report->malloc_reclaim_bytes,
         .overhead = overhead_bytes(report),
+        .cost_ns = cost_ns(report),
     };
 
     if (report->method != METHOD_STOPPED) {
@@ -375,6 +418,7 @@ void collect_cycle_marked(const struct cycle_report *report)
 {
     policy.in_use_bytes = pages_in_use_bytes();
     policy.goal_then = report->goal;
+    policy.sweep_ns = host_thread_cpu_ns();
 }
 
 void collect_cycle_swept(struct cycle_report *report)
@@ -393,6 +437,7 @@ void collect_cycle_swept(struct cycle_report *report)
     if (report->method == METHOD_STOPPED)
         pacer_abandon_cycle(&policy.pacer);
     pacer_update(&policy.pacer, &knobs, &input);
+    policy.cpu_at_end_ns = host_process_cpu_ns();
     end_pacing();
     store_relaxed(&policy.stress_at, load_relaxed(&policy.allocated) +
                                          (uint64_t)options.gcstress * KIB);
@@ -433,6 +478,7 @@ void collect_knobs_changed(void)
 void collect_policy_fork_child(void)
 {
     policy.pacing = 0;
+    policy.cpu_at_end_ns = 0;   /* the child's clock begins anew */
     pacer_abandon_cycle(&policy.pacer);
     publish();
 }

@@ -4,8 +4,9 @@
  *   2  stop 1: close the magazines, mark what is in them; from now on what is allocated is
  *      marked, and the barrier records; scan stacks and registers
  *   3  beside the program: the other roots, and all that is reached; then pre-cleaning:
- *      what was written meanwhile is scanned again, in rounds, until little is left
- *   4  mode collect: keep what unreachable malloc blocks reach (keep.h)
+ *      what was written meanwhile is scanned again
+ *   4  mode collect: keep what unreachable malloc blocks reach (keep.h); then pre-cleaning in
+ *      rounds, until little is left
  *   5  stop 2: stacks, registers, small roots, what the barrier recorded, the pages still dirty.
  *      If that leads to more than a little work the world is started again, the work
  *      done, and the stop tried again; the last time it does it all
@@ -422,7 +423,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
     uint32_t workers = (uint32_t)min_size(cycle_mark_workers(), all_workers());
 
     mark_from_roots(workers);
-    if (!preclean(report, workers)) {
+    if (preclean_round(report, workers) < 0) {
         report->abandoned = "dirty tracking was lost";
         return FAILED;
     }

@@ -38,6 +38,10 @@ enum {
     /* Marking is never known to be over: who aims a little high misses by little. */
     WORK_LEAST = 1000,
     RATE_BITS = 16,             /* fraction of pacer->rate */
+    /* A cycle may cost this many hundredths of the program's processor time since the last one: what
+     * is not counted, such as caches that marking has emptied, comes on top. */
+    COST_PERCENT = 2,
+    FIRST_NS_PER_KIB = 250,     /* what marking costs before it is known */
     NS_BITS = 10,               /* processor time counts by 1024 ns */
     SLOWED_MAX = 64,            /* assists have slowed allocation by this much at most */
     /* Hundredths of the room under the limit that stay free: pacing is not exact, and memory holds
@@ -49,6 +53,8 @@ enum {
 #define RUNWAY_ENOUGH (4 * MIB) /* a trigger this near to the goal is not too near */
 #define DISTANCE_LEAST (64 * KIB)
 #define HEADROOM_LEAST MIB
+/* What the first cycle may cost beyond its share: one of 64 MiB need not wait. */
+#define FIRST_CREDIT_NS UINT64_C(20000000)
 /* Live memory that the limit leaves no room for may still grow by this much between two cycles;
  * then the limiter (limiter.h) sees to it that the program gets on. */
 #define LIMITED_DISTANCE_LEAST MIB
@@ -220,6 +226,20 @@ static void tune_total(struct pacer *pacer, const struct pacer_knobs *knobs)
         respect_heap_min(pacer, knobs);
 }
 
+/* Next to no garbage, or not known yet: how far a cycle may be put off.  At the longest stretch
+ * cycles are rare enough. */
+static void tune_patience(struct pacer *pacer, const struct pacer_knobs *knobs)
+{
+    const struct pacer_input *last = &pacer->last;
+    uint64_t remains = add(add(last->malloc_live, last->gc_live), last->kept);
+    bool patient = knobs->malloc_collected && !pacer->yields && pacer->stretch < STRETCH_MAX;
+
+    pacer->worth_it = false;
+    pacer->late_trigger = pacer->trigger;
+    if (patient)
+        pacer->late_trigger = add(pacer->trigger, less(pacer->trigger, remains));
+}
+
 /* A goal for later: all that is live now may turn out to have grown by as much as the next goal
  * will allow for. */
 static uint64_t hard_goal(const struct pacer_knobs *knobs, uint64_t goal)
@@ -240,6 +260,9 @@ static void obey_limit(struct pacer *pacer, const struct pacer_knobs *knobs)
         pacer->goal = goal;
         tune_trigger(pacer, knobs, add(last->gc_live, last->gc_kept));
     }
+    uint64_t latest = less(goal, less(pacer->goal, pacer->trigger));
+
+    pacer->late_trigger = max_u64(pacer->trigger, min_u64(pacer->late_trigger, latest));
     pacer->hard_goal = max_u64(pacer->goal, min_u64(pacer->hard_goal, room));
 }
 
@@ -259,7 +282,11 @@ static void set_ways(struct pacer *pacer)
     bool lenient = pacer->stretch > 1 && (limiting || pacer->goal == pacer->free_goal);
     uint64_t goal = limiting ? pacer->free_goal : pacer->goal;
     uint64_t hard = limiting ? pacer->free_hard_goal : pacer->hard_goal;
+    /* Who was told to wait has as long a way from there. */
+    uint64_t waited = less(min_u64(pacer->way.start, pacer->late_trigger), pacer->trigger);
 
+    goal = add(goal, waited);
+    hard = add(hard, waited);
     set_way(&pacer->way, lenient ? hard : goal, hard);
     set_way(&pacer->gc_way, pacer->gc_goal, pacer->gc_hard_goal);
 }
@@ -271,6 +298,7 @@ void pacer_retune(struct pacer *pacer, const struct pacer_knobs *knobs)
         tune_gc(pacer, knobs);
         tune_total(pacer, knobs);
     }
+    tune_patience(pacer, knobs);
     pacer->free_goal = pacer->goal;
     pacer->free_trigger = pacer->trigger;
     pacer->hard_goal = pacer->free_hard_goal = hard_goal(knobs, pacer->goal);
@@ -282,6 +310,29 @@ void pacer_init(struct pacer *pacer, const struct pacer_knobs *knobs)
 {
     *pacer = (struct pacer){ .stretch = 1 };
     pacer_retune(pacer, knobs);
+}
+
+/* --- is it worth it ---------------------------------------------------------------- */
+
+/* As much for each byte of work as in the last cycle. */
+static uint64_t expected_cost_ns(const struct pacer *pacer, struct pacer_heap now)
+{
+    const struct pacer_input *last = &pacer->last;
+
+    if (last->scan_work == 0)
+        return scale(now.total, FIRST_NS_PER_KIB, KIB);
+    return scale(last->cost_ns, work_for(pacer, less(now.total, now.gc)), last->scan_work);
+}
+
+bool pacer_weigh(struct pacer *pacer, struct pacer_heap now, uint64_t cpu_ns)
+{
+    uint64_t may_cost_ns = scale(cpu_ns, COST_PERCENT, 100);
+
+    if (pacer->last.scan_work == 0)
+        may_cost_ns = add(may_cost_ns, FIRST_CREDIT_NS);
+    pacer->worth_it = now.gc >= pacer->gc_trigger || now.total >= pacer_late_trigger(pacer) ||
+                      expected_cost_ns(pacer, now) <= may_cost_ns;
+    return pacer->worth_it;
 }
 
 /* --- while marking --------------------------------------------------------------- */
@@ -351,7 +402,8 @@ static void judge_yield(struct pacer *pacer, const struct pacer_input *input)
 {
     uint64_t garbage = max_u64(input->malloc_condemned, input->malloc_reclaimed);
 
-    if (garbage < input->malloc_live / POOR_YIELD_SHARE)
+    pacer->yields = garbage >= input->malloc_live / POOR_YIELD_SHARE;
+    if (!pacer->yields)
         pacer->stretch = (uint32_t)min_size((size_t)pacer->stretch * 2, STRETCH_MAX);
     else if (garbage > input->malloc_live / GOOD_YIELD_SHARE)
         pacer->stretch = 1;

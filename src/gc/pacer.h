@@ -12,6 +12,11 @@
  *          cycles find next to no garbage, for a program that frees what it
  *          allocates must not pay.  The memory limit overrides both.
  *
+ *          While it is not known that malloc memory yields garbage, a cycle must be worth its price
+ *          as well: from the trigger on it waits until it costs a small share of the processor time
+ *          that the program has used since the last one, but no farther than twice the distance.
+ *          The first one has credit: it tells what the yield is.
+ *
  *          Marking takes time, so a cycle starts at a trigger before the goal: as many
  *          bytes before it as will be allocated meanwhile, by the rates of the last five cycles.
  *          If that was too late, allocations pay by marking (assists), so much
@@ -23,7 +28,7 @@
 #ifndef GCALLOC_GC_PACER_H
 #define GCALLOC_GC_PACER_H
 
-#include "base/compiler.h"
+#include "base/bits.h"
 
 struct pacer_knobs {
     int64_t percent;            /* GOGC; -1: off */
@@ -48,6 +53,7 @@ struct pacer_input {
     uint64_t malloc_condemned;  /* by the cycle: garbage found */
     uint64_t malloc_reclaimed;  /* by the cycle: garbage found by the one before */
     uint64_t overhead;          /* bytes that count against the limit and are not heap objects */
+    uint64_t cost_ns;           /* processor time that the cycle cost, its faults and its sweep, too */
 
     /* Of the marking; all 0 if the world stood still. */
     struct pacer_heap at_end;   /* before the sweep: what was there at the start, and what came
@@ -72,6 +78,9 @@ struct pacer {
      * alone gc_trigger, lest the room that is left for malloc be filled with gc_alloc garbage.
      * UINT64_MAX: never. */
     uint64_t trigger, gc_trigger;
+    /* Between `trigger` and this only if it is worth it: pacer_weigh. */
+    uint64_t late_trigger;
+    bool worth_it;              /* the next cycle: it need not wait any longer */
     /* Where its marking should be over. */
     uint64_t goal, gc_goal;
     /* The same without a memory limit: what counts while the limiter (limiter.h) is full. */
@@ -81,6 +90,7 @@ struct pacer {
      * memory, of gc_alloc memory.  0: nothing, for marking is fast enough. */
     uint64_t assist, gc_assist;
     uint32_t stretch;           /* 1 to 8: by how much the malloc share of the distance grows */
+    bool yields;                /* the last cycle found malloc garbage enough to pay */
 
     /* The pacer's own. */
     bool marking;
@@ -100,6 +110,9 @@ void pacer_init(struct pacer *pacer, const struct pacer_knobs *knobs);
 /* After a change of knobs: the goals anew, from what the last cycle found.  Also while marking. */
 void pacer_retune(struct pacer *pacer, const struct pacer_knobs *knobs);
 
+/* The program has used so much processor time since the last cycle was over, or since it began:
+ * may the next cycle, which the trigger asks for, start?  The answer true stands until it does. */
+bool pacer_weigh(struct pacer *pacer, struct pacer_heap now, uint64_t cpu_ns);
 /* A cycle begins (not one that marks with the world stopped). */
 void pacer_start_cycle(struct pacer *pacer, struct pacer_heap now);
 /* The assist ratios anew.  `scanned`: work done by this cycle up to now. */
@@ -116,10 +129,17 @@ INLINE unsigned pacer_workers(unsigned cpus)
     return cpus < 6 ? 1 : (cpus + 2) / 4;
 }
 
-/* Where the next cycle starts. */
+/* Where the next cycle may start. */
 INLINE uint64_t pacer_trigger(const struct pacer *pacer)
 {
     return pacer->limiting ? pacer->free_trigger : pacer->trigger;
+}
+
+/* Where it must, whatever it costs. */
+INLINE uint64_t pacer_late_trigger(const struct pacer *pacer)
+{
+    return pacer->worth_it ? pacer_trigger(pacer)
+                           : max_size(pacer_trigger(pacer), pacer->late_trigger);
 }
 
 /* What allocating `bytes` costs at an assist ratio. */

@@ -60,6 +60,11 @@ for test in malloc heap gcalloc memstats; do
     done
 done
 
+# shellcheck disable=SC2086
+say "compile patience" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude \
+    tests/api/patience.c -o "$OUT/patience" $LIBRARY
+say "patience" "$OUT/patience"
+
 if [ "$BUILD" = build ] || [ -d "$BUILD/obj" ]; then
     # shellcheck disable=SC2046,SC2086
     say "compile watch" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude -Isrc \

@@ -16,6 +16,7 @@
 #include "gc/pacer.h"
 
 #define STEP (64 * KIB)
+#define MS UINT64_C(1000000)
 
 struct program {
     struct pacer pacer;
@@ -23,7 +24,11 @@ struct program {
     uint64_t malloc_live, garbage, condemned;   /* malloc memory */
     uint64_t gc_live, gc_garbage;
     uint64_t roots, overhead;
+    uint64_t step_ns;           /* processor time of the program for a step */
+    uint64_t cycle_ns_per_kib;  /* ... and of the collector */
+    uint64_t since_ns;          /* used since the last cycle */
     uint64_t cycles, marked, allocated, peak;   /* what it cost */
+    uint64_t cpu_ns, gc_ns;
 };
 
 static struct program start(bool collect, int64_t percent)
@@ -31,6 +36,7 @@ static struct program start(bool collect, int64_t percent)
     struct program p = {
         .knobs = { .percent = percent, .memory_limit = INT64_MAX, .heap_min = 64 * MIB,
                    .malloc_collected = collect },
+        .step_ns = 10 * MS,     /* cycles cost nothing beside it */
     };
 
     pacer_init(&p.pacer, &p.knobs);
@@ -50,9 +56,14 @@ static void collect(struct program *p)
         .malloc_condemned = p->knobs.malloc_collected ? p->garbage : 0,
         .overhead = p->overhead,
     };
+    uint64_t work = p->malloc_live + p->gc_live + p->garbage;
 
+    input.scan_work = p->cycle_ns_per_kib != 0 ? work : 0;
+    input.cost_ns = work / KIB * p->cycle_ns_per_kib;
+    p->gc_ns += input.cost_ns;
+    p->since_ns = 0;
     p->cycles++;
-    p->marked += p->malloc_live + p->gc_live + p->garbage;
+    p->marked += work;
     if (p->knobs.malloc_collected) {
         p->condemned = p->garbage;
         p->garbage = 0;
@@ -62,15 +73,20 @@ static void collect(struct program *p)
     pacer_update(&p->pacer, &p->knobs, &input);
 }
 
-static bool goal_reached(const struct program *p)
+static bool goal_reached(struct program *p)
 {
-    return heap(p) >= p->pacer.trigger || p->gc_live + p->gc_garbage >= p->pacer.gc_trigger;
+    struct pacer_heap now = { .total = heap(p), .gc = p->gc_live + p->gc_garbage };
+
+    return (now.total >= p->pacer.trigger || now.gc >= p->pacer.gc_trigger) &&
+           pacer_weigh(&p->pacer, now, p->since_ns);
 }
 
 /* One step of allocation was made. */
 static void step(struct program *p)
 {
     p->allocated += STEP;
+    p->cpu_ns += p->step_ns;
+    p->since_ns += p->step_ns;
     p->peak = heap(p) > p->peak ? heap(p) : p->peak;
     for (int i = 0; goal_reached(p); i++) {
         assert_true(i < 3);             /* a cycle must make room, two at the latest */
@@ -253,6 +269,218 @@ static void test_heap_min_is_respected(void **state)
         assert_true(p.pacer.trigger >= heap_min);
         assert_true(p.peak <= heap_min + heap_min / 2 + 2 * MIB);
     }
+}
+
+/* --- what a cycle may cost -------------------------------------------------- */
+
+/* A step takes the program so long, and marking as long a heap of three steps. */
+static struct program paying(uint64_t step_ns)
+{
+    struct program p = start(true, 100);
+
+    p.step_ns = step_ns;
+    p.cycle_ns_per_kib = 500;
+    return p;
+}
+
+/* Grows without garbage, fast or slowly, and goes on with what it has. */
+static void test_growth_costs_little(void **state)
+{
+    static const uint64_t speeds[] = { MS / 100, MS / 20, MS / 4, MS, 5 * MS, 50 * MS };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof speeds / sizeof speeds[0]; i++) {
+        struct program p = paying(speeds[i]);
+        grow(&p, 300 * MIB);
+        /* The first one, of 64 MiB, is on credit. */
+        assert_true(p.gc_ns <= 34 * MS + p.cpu_ns * 2 / 100);
+        assert_true(p.cycles <= 3);
+        grow(&p, 4 * GIB);
+        uint64_t cycles = p.cycles;
+
+        assert_true(cycles <= 7);
+        /* However fast it grows: nearly all of it is marked once, at the most. */
+        assert_true(p.gc_ns <= 34 * MS + p.cpu_ns * 2 / 100 + 4 * GIB / KIB * 500);
+        p.gc_ns = p.cpu_ns = 0;
+        churn(&p, 100 * GIB);
+        assert_true(p.cycles - cycles <= 1);
+        assert_true(p.gc_ns <= p.cpu_ns * 3 / 100 || p.gc_ns == 0);
+    }
+}
+
+/* Twice the distance is as long as it waits, and it waits as long as it must only. */
+static void test_cycle_waits_for_its_price(void **state)
+{
+    struct program p = paying(MS / 100);
+
+    (void)state;
+    grow(&p, 64 * MIB);
+    assert_int_equal(p.cycles, 1);      /* 32 ms */
+    assert_int_equal(p.pacer.stretch, 2);
+    assert_in_range(p.pacer.trigger, 180 * MIB, 192 * MIB);
+    assert_int_equal(p.pacer.late_trigger, p.pacer.trigger + (p.pacer.trigger - 64 * MIB));
+    struct program slow = p;
+
+    grow(&p, p.pacer.late_trigger - 64 * MIB - STEP);
+    assert_int_equal(p.cycles, 1);
+    grow(&p, STEP);
+    assert_int_equal(p.cycles, 2);
+    grow(&slow, slow.pacer.trigger - 64 * MIB);
+    /* 50 times as much as the last one cost for each byte. */
+    uint64_t price = 50 * 500 * (heap(&slow) / KIB);
+
+    slow.step_ns = (price - slow.since_ns) / 100;
+    churn(&slow, 90 * STEP);
+    assert_int_equal(slow.cycles, 1);
+    churn(&slow, 12 * STEP);
+    assert_int_equal(slow.cycles, 2);
+    while (p.pacer.stretch < 8)
+        collect(&p);
+    assert_int_equal(p.pacer.late_trigger, p.pacer.trigger);
+}
+
+static void test_unknown_yield_doubles_at_most(void **state)
+{
+    static const uint64_t lives[] = { 32 * MIB, 100 * MIB, 130 * MIB, 600 * MIB };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lives / sizeof lives[0]; i++) {
+        struct program p = paying(MS / 1000);
+        p.knobs.heap_min = 256 * MIB;
+        pacer_init(&p.pacer, &p.knobs);
+        assert_int_equal(p.pacer.trigger, 256 * MIB);
+        assert_int_equal(p.pacer.late_trigger, 512 * MIB);
+        grow(&p, lives[i]);
+        assert_int_equal(p.cycles, lives[i] >= 512 * MIB ? 1 : 0);
+        leak(&p, 20 * GIB);
+        assert_true(p.cycles >= 20);
+        p.peak = 0;
+        leak(&p, 20 * GIB);
+        assert_true(p.peak <= 3 * lives[i] + 400 * MIB);
+    }
+}
+
+/* A fast leak is as bounded as one that has time: each cycle yields. */
+static void test_yield_ends_the_waiting(void **state)
+{
+    struct program fast = paying(MS / 1000), slow = paying(50 * MS);
+
+    (void)state;
+    leak(&fast, 10 * GIB);
+    leak(&slow, 10 * GIB);
+    assert_true(fast.pacer.yields);
+    assert_int_equal(fast.pacer.late_trigger, fast.pacer.trigger);
+    assert_int_equal(fast.cycles, slow.cycles);
+    assert_int_equal(fast.peak, slow.peak);
+    /* Some of it is lost, the rest freed. */
+    struct program some = paying(MS / 1000);
+
+    grow(&some, 500 * MIB);
+    for (int i = 0; i < 4000; i++) {
+        leak(&some, 10 * MIB);
+        churn(&some, 30 * MIB);
+    }
+    assert_true(some.peak <= 9 * 500 * MIB);
+    some.peak = 0;
+    leak(&some, 10 * GIB);
+    assert_true(some.peak <= 3 * 500 * MIB + MIB);
+}
+
+/* The leak begins when the yield is known to be poor, and cycles wait. */
+static void test_late_fast_leak(void **state)
+{
+    struct program p = paying(MS / 1000);
+
+    (void)state;
+    grow(&p, 65 * MIB);
+    assert_int_equal(p.cycles, 1);
+    leak(&p, 10 * GIB);
+    assert_true(p.peak <= 6 * 64 * MIB + MIB);     /* what was found at 320 MiB is freed later */
+    p.peak = 0;
+    leak(&p, 10 * GIB);
+    assert_true(p.peak <= 3 * 65 * MIB + MIB);
+}
+
+static void test_gc_memory_never_waits(void **state)
+{
+    struct program p = paying(MS / 1000);
+
+    (void)state;
+    p.gc_live = 10 * MIB;
+    grow(&p, 400 * MIB);
+    p.marked = p.allocated = p.peak = 0;
+    gc_churn(&p, 20 * GIB);
+    assert_true(p.peak <= 2 * 410 * MIB);
+    struct program manual = paying(MS / 1000);
+
+    manual.knobs.malloc_collected = false;
+    pacer_init(&manual.pacer, &manual.knobs);
+    assert_int_equal(manual.pacer.late_trigger, manual.pacer.trigger);
+    manual.gc_live = manual.malloc_live = 50 * MIB;
+    gc_churn(&manual, 10 * GIB);
+    assert_true(manual.peak <= 202 * MIB);
+}
+
+/* However dear its cycles are. */
+static void test_limit_does_not_wait(void **state)
+{
+    struct program empty = paying(MS / 1000);
+
+    empty.knobs.memory_limit = (int64_t)(200 * MIB);
+    pacer_init(&empty.pacer, &empty.knobs);
+    assert_int_equal(empty.pacer.goal, 68 * MIB);
+    assert_int_equal(empty.pacer.late_trigger, 95 * MIB - 4 * MIB);     /* its way fits as well */
+    for (uint64_t limit = 80 * MIB; limit <= 2 * GIB; limit += limit / 8) {
+        struct program p = paying(MS / 1000);
+
+        (void)state;
+        p.knobs.memory_limit = (int64_t)limit;
+        p.overhead = 2 * MIB;
+        pacer_init(&p.pacer, &p.knobs);
+        grow(&p, limit / 2);
+        leak(&p, 10 * GIB);
+        assert_true(p.peak + p.overhead <= limit + STEP);
+    }
+}
+
+/* Nobody assists for a goal that was passed while the cycle waited. */
+static void test_waiting_moves_the_goal(void **state)
+{
+    struct program p = paying(MS / 1000);
+    uint64_t way = p.pacer.goal - p.pacer.trigger;
+
+    (void)state;
+    for (uint64_t at = 64 * MIB; at <= 128 * MIB; at += 16 * MIB) {
+        pacer_start_cycle(&p.pacer, (struct pacer_heap){ .total = at });
+        assert_int_equal(p.pacer.way.goal, at + way);
+        pacer_revise(&p.pacer, (struct pacer_heap){ .total = at + way / 2 }, 0);
+        assert_int_equal(p.pacer.assist, 0);
+        pacer_revise(&p.pacer, (struct pacer_heap){ .total = at + way * 3 / 4 }, 0);
+        assert_true(p.pacer.assist > 0);
+    }
+    pacer_start_cycle(&p.pacer, (struct pacer_heap){ .total = GIB });
+    assert_true(p.pacer.way.goal < GIB + MIB);
+}
+
+/* Who has been told to start a cycle may ask again. */
+static void test_answer_stands(void **state)
+{
+    struct program p = paying(MS / 1000);
+
+    (void)state;
+    p.knobs.heap_min = 256 * MIB;
+    pacer_init(&p.pacer, &p.knobs);
+    struct pacer_heap now = { .total = 300 * MIB };
+
+    assert_false(pacer_weigh(&p.pacer, now, 0));
+    assert_int_equal(pacer_late_trigger(&p.pacer), 512 * MIB);
+    assert_true(pacer_weigh(&p.pacer, now, 10000 * MS));
+    assert_true(pacer_weigh(&p.pacer, now, 0));
+    assert_int_equal(pacer_late_trigger(&p.pacer), 256 * MIB);
+    p.malloc_live = 300 * MIB;
+    collect(&p);
+    assert_int_equal(pacer_late_trigger(&p.pacer), p.pacer.trigger + p.pacer.trigger - 300 * MIB);
+    assert_false(pacer_weigh(&p.pacer, (struct pacer_heap){ .total = p.pacer.trigger }, 0));
 }
 
 /* --- gc_alloc memory, as Go ------------------------------------------------ */
@@ -592,6 +820,15 @@ int main(void)
         cmocka_unit_test(test_slow_leak_is_neither_ignored_nor_hunted),
         cmocka_unit_test(test_shrinking_program),
         cmocka_unit_test(test_heap_min_is_respected),
+        cmocka_unit_test(test_growth_costs_little),
+        cmocka_unit_test(test_cycle_waits_for_its_price),
+        cmocka_unit_test(test_unknown_yield_doubles_at_most),
+        cmocka_unit_test(test_yield_ends_the_waiting),
+        cmocka_unit_test(test_late_fast_leak),
+        cmocka_unit_test(test_gc_memory_never_waits),
+        cmocka_unit_test(test_limit_does_not_wait),
+        cmocka_unit_test(test_waiting_moves_the_goal),
+        cmocka_unit_test(test_answer_stands),
         cmocka_unit_test(test_gc_goal_is_gos),
         cmocka_unit_test(test_gc_churn_costs_as_much_as_it_allocates),
         cmocka_unit_test(test_gc_garbage_does_not_fill_mallocs_room),
