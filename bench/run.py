@@ -28,12 +28,16 @@ FLAGS = ["-O2", "-g", "-std=gnu17", "-fno-builtin", "-fno-plt", "-Wall", "-Wextr
 
 # Program, arguments: what runs under each preloaded allocator, once per round.
 MALLOC_RUNS = [("pairs", []), ("batch", []), ("churn", []), ("prodcons", []), ("larson", []),
-               ("threadchurn", []), ("growth", []), ("large", [])]
+               ("threadchurn", []), ("growth", []), ("large", []), ("asymmetric", []),
+               ("falseshare", []), ("turnover", []), ("smallbatches", []), ("exitleak", []),
+               ("scaling", [])]
 # Slow, and steady enough to be run less often.
-MEMORY_RUNS = [("rss", ["--only=rss24"]), ("rss", ["--only=rssmix"])]
+MEMORY_RUNS = [("rss", ["--only=rss24"]), ("rss", ["--only=rssmix"]), ("fragment", []),
+               ("sweep", [])]
 HARDENED_RUNS = [("pairs", []), ("batch", []), ("churn", [])]
 PROGRAMS = ["pairs", "batch", "churn", "prodcons", "larson", "threadchurn", "growth", "large",
-            "rss", "startup"]
+            "asymmetric", "falseshare", "turnover", "smallbatches", "exitleak", "scaling", "rss",
+            "fragment", "sweep", "startup"]
 COLLECTOR_PASSES = {"binarytrees": [["--only=trees_1thr"], ["--only=trees_2thr"]],
                     "markrate": [["--only=mark_ordered"], ["--only=mark_random"]]}
 
