@@ -74,6 +74,11 @@ uint64_t harness_scaled(uint64_t count)
     return scaled == 0 ? 1 : scaled;
 }
 
+unsigned harness_repetitions(void)
+{
+    return options.repetitions;
+}
+
 void harness_report(const char *name, const char *unit, double value)
 {
     printf("%s %s %.6g\n", name, unit, value);

@@ -27,6 +27,7 @@ void harness_finish(void);
 bool harness_wants(const char *name);
 bool harness_wants_alone(const char *name);
 uint64_t harness_scaled(uint64_t count);
+unsigned harness_repetitions(void);
 void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
                   uint64_t operations_per_iteration);
 void harness_report(const char *name, const char *unit, double value);

@@ -92,14 +92,13 @@ static uint64_t workers_run(unsigned count, uint64_t steps, uint64_t *rss_bytes)
 
 static void scaling_case(unsigned count, const char *name)
 {
-    enum { REPETITIONS = 3 };
     uint64_t best_ns = UINT64_MAX, rss_bytes = 0;
     /* Every thread gets the same number of steps, at least 100. */
     uint64_t steps = harness_scaled(STEPS) / count;
     steps = (steps < 100 ? 100 : steps) * count;
     if (!harness_wants(name))
         return;
-    for (int i = 0; i < REPETITIONS; i++) {
+    for (unsigned i = 0; i < harness_repetitions(); i++) {
         uint64_t elapsed_ns = workers_run(count, steps, &rss_bytes);
         best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
     }

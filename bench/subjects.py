@@ -78,7 +78,7 @@ def extras_parse(arguments, is_peer):
         name, _, path = argument.rpartition("=")
         path = os.path.abspath(path)
         if not os.path.isfile(path):
-            raise SystemExit("bench/run.py: no such library: %s" % path)
+            raise SystemExit("bench: no such library: %s" % path)
         found.append(Subject(name or os.path.basename(path).split(".so")[0], path,
                              is_peer=is_peer, version="from the command line"))
     return found
@@ -91,10 +91,20 @@ def manual_find(library):
 def ours_find(library):
     """Ours in mode manual and in mode collect, from one build.
 
-    gctrace prints a line per cycle: run.py counts them, so that the table says whether mode
+    gctrace prints a line per cycle: the driver counts them, so that the table says whether mode
     collect had anything to collect."""
     settings = {"GCALLOC_MODE": "collect", "GCALLOC_DEBUG": "gctrace=1"}
     return [manual_find(library), Subject("collect", library, settings, is_peer=False)]
+
+
+def columns_find(bench):
+    """Every preloaded subject, ours last."""
+    columns = peers_find(bench.complain)
+    columns += extras_parse(bench.options.peers, is_peer=True)
+    columns += extras_parse(bench.options.also, is_peer=False)
+    if os.path.exists(bench.library):
+        columns += ours_find(bench.library)
+    return columns
 
 
 def collectors_find(program):

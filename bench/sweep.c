@@ -20,8 +20,6 @@ enum {
     PAGE = 4096,
     MOST_SIZES = 128,
     CASE_NS = 1500000, /* how long one repetition of a size should last, about */
-    REPETITIONS = 3,
-    CHAINS = 5,
 };
 
 static size_t sizes[MOST_SIZES];
@@ -45,7 +43,6 @@ static void report(const char *what, size_t size, double ns)
     harness_report(name, "sweep-ns", ns);
 }
 
-/* volatile: the sizes differ, so the compiler must not see one loop per size. */
 static void touch_loop(size_t size, uint64_t iterations)
 {
     for (uint64_t i = 0; i < iterations; i++) {
@@ -65,11 +62,11 @@ static uint64_t touch_time(size_t size, uint64_t iterations)
 
 static void touch_measure(size_t size)
 {
-    touch_loop(size, 2);
-    uint64_t once_ns = touch_time(size, 4) / 4 + 1;
+    touch_loop(size, 1);
+    uint64_t once_ns = touch_time(size, 1) + 1;
     uint64_t iterations = harness_scaled(CASE_NS) / once_ns + 1;
     uint64_t best_ns = UINT64_MAX;
-    for (int i = 0; i < REPETITIONS; i++) {
+    for (unsigned i = 0; i < harness_repetitions(); i++) {
         uint64_t elapsed_ns = touch_time(size, iterations);
         best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
     }
@@ -90,7 +87,7 @@ static uint64_t grow_step(char **buffer, size_t size)
 static void grow_measure(void)
 {
     static uint64_t best_ns[MOST_SIZES];
-    for (int chain = 0; chain < CHAINS; chain++) {
+    for (unsigned chain = 0; chain < harness_repetitions(); chain++) {
         char *buffers[2] = {NULL, NULL};
         for (unsigned i = 0; i < size_count; i++) {
             uint64_t ns = grow_step(&buffers[0], sizes[i]);
