@@ -74,19 +74,29 @@ def lines_panel(title, series, colors, x, y, x_ticks, y_ticks):
             svg.grid_draw(x, y, x_ticks, y_ticks) + series_lines(series, colors, x, y))
 
 
-def number_ticks(axis, *factors):
-    return [("%g" % value, at) for value, at in axis.ticks(*factors)]
+def number_ticks(axis):
+    return [("%g" % value, at) for value, at in axis.ticks()]
+
+
+def time_ticks(axis):
+    """Of an axis of nanoseconds: powers of ten."""
+    units = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns"))
+    ticks = []
+    for value, at in axis.ticks((1,) if axis.high > 1000 * axis.low else (1, 2, 5)):
+        factor, unit = next(pair for pair in units if value >= pair[0] or pair[1] == "ns")
+        ticks.append(("%g %s" % (value / factor, unit), at))
+    return ticks
 
 
 def panels_plot(path, panels, names):
-    """panels: (title, series, x axis of values, labels of x, log or linear y)."""
+    """panels: (title, series, x axis of values, labels of x, y axis of values, labels of y)."""
     colors, parts, height = colors_of(names), [], 380
-    for number, (title, series, x_of, x_ticks_of, y_of) in enumerate(panels):
+    for number, (title, series, x_of, x_ticks_of, y_of, y_ticks_of) in enumerate(panels):
         values = [b for points in series.values() for _, b in points]
         x = x_of(70, WIDTH - 140)
         y = y_of(values, height - 40, 40)
         parts += svg.moved(lines_panel(title, series, colors, x, y, x_ticks_of(x),
-                                       number_ticks(y)), 0, number * height)
+                                       y_ticks_of(y)), 0, number * height)
     parts += svg.legend_draw(colors, WIDTH - 120, 40)
     svg.write(path, WIDTH, height * len(panels) + 10, parts)
 
@@ -96,34 +106,34 @@ def log_axis(values, start, end):
 
 
 def sweep_plot(path, bench, names):
-    """ns over size, both logarithmic."""
+    """Time over size, both logarithmic."""
     def size_ticks(axis):
         return [(report.size_name(1 << shift), axis.at(1 << shift)) for shift in range(0, 27, 2)]
 
     panels = []
-    for kind, title in (("touch", "malloc, write a byte per 4 KiB, free: ns over size"),
-                        ("grow", "realloc that makes a buffer this large: ns over size")):
+    for kind, title in (("touch", "malloc, write a byte per 4 KiB, free: time over size"),
+                        ("grow", "realloc that doubles a buffer to this size: time over size")):
         rows = report.sweep_select(bench, kind)
         series = {name: [(size, table.median(row[name])) for size, row in rows.items()
                          if name in row] for name in names}
         panels.append((title, {name: points for name, points in series.items() if points},
                        lambda start, end, sizes=tuple(rows): svg.LogAxis(sizes, start, end),
-                       size_ticks, log_axis))
+                       size_ticks, log_axis, time_ticks))
     panels_plot(path, panels, names)
 
 
 def scaling_plot(path, bench, names):
-    """ns over threads, both logarithmic."""
+    """Time over threads, both logarithmic."""
     rows = {int(case.split("_")[1]): row for (_, case), row in
             bench.select("ns", ["scaling"]).items()}
     series = {name: [(threads, table.median(row[name])) for threads, row in sorted(rows.items())
                      if name in row] for name in names}
-    panels_plot(path, [("scaling: ns of wall time per replacement, all threads together, over "
+    panels_plot(path, [("scaling: wall time per replacement, all threads together, over "
                         "the number of threads",
                         {name: points for name, points in series.items() if points},
                         lambda start, end: svg.LogAxis(list(rows), start, end),
                         lambda axis: [(str(threads), axis.at(threads)) for threads in rows],
-                        log_axis)], names)
+                        log_axis, time_ticks)], names)
 
 
 def fragment_plot(path, samples, names):
@@ -138,8 +148,8 @@ def fragment_plot(path, samples, names):
 
     panels_plot(path, [("fragment: MiB of RSS while 64 MiB are alive, sizes changing by phase",
                         series, lambda start, end: svg.LinearAxis(count, start, end), phase_ticks,
-                        lambda values, start, end: svg.LinearAxis(max(values), start, end))],
-                names)
+                        lambda values, start, end: svg.LinearAxis(max(values), start, end),
+                        number_ticks)], names)
 
 
 def plots_write(bench, directory, names, peers, samples):

@@ -28,13 +28,13 @@ class Failed(Exception):
 
 
 def launcher_build(bench):
-    """spawn.c, which measures what it starts."""
-    if not driver.program_build(bench, "spawn", "spawn", ["-static"], harness=False):
-        raise SystemExit("bench: cannot compile bench/spawn.c")
+    """launch.c, which measures what it starts."""
+    if not driver.program_build(bench, "launch", "launch", ["-static"], harness=False):
+        raise SystemExit("bench: cannot compile bench/launch.c")
 
 
 def launcher_command(bench, report, count, command):
-    return [bench.path("spawn"), report, str(count)] + command
+    return [bench.path("launch"), report, str(count)] + command
 
 
 def report_read(path):

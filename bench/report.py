@@ -157,8 +157,8 @@ def sweep_report(bench, names, peers):
     if not bench.select("sweep-ns"):
         return []
     parts = ["## Size sweep, 1 B to 64 MiB: ratios at the powers of two (all sizes: sweep.svg)",
-             "touch: malloc, a byte written per 4 KiB, free. grow: the realloc that makes a "
-             "buffer this large."]
+             "touch: malloc, a byte written per 4 KiB, free. grow: malloc of half of it, realloc "
+             "to this size, free."]
     powers = {1 << shift for shift in range(27)}
     parts.append(table.ratio_table([(kind + ", ns", sweep_rows(bench, kind, powers))
                                     for kind in ("touch", "grow")], names, peers))

@@ -4,7 +4,7 @@
 Usage: bench/spawn.py [--quick | --full] [--runs N] [options] [peer.so | name=peer.so ...]
 A preloaded library is loaded into every command of a shell script. Runs `true`, `ls`, `git status`
 and a program with one malloc under every allocator, in turns of ten runs each, and measures wall
-time, processor time and peak RSS of every run from outside, with bench/spawn.c. The tables go to
+time, processor time and peak RSS of every run from outside, with bench/launch.c. The tables go to
 build/bench/spawn/spawn.md, the medians to spawn.json beside it.
 """
 import argparse

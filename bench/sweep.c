@@ -3,8 +3,9 @@
  *
  * Sizes from 1 byte to 64 MiB, four in each doubling.
  * touch_N: malloc(N), write one byte in every 4 KiB, free. ns per block.
- * grow_N: two buffers grown in turn by realloc through all of these sizes; the step that makes a
- *   buffer N bytes large, its last byte written. ns per step, the reading of the clock included.
+ * grow_N: two buffers of N/2 bytes, touched like that; realloc makes one and then the other N bytes
+ *   large, its last byte is written; both are freed. Two, because a single one may lie at the end
+ *   of the heap, where growing is free. ns per buffer.
  * A step between neighbours of more than the 1.19 of the sizes wants an explanation: a size class
  * boundary costs little, the change to another way of serving a block may cost a cliff.
  * The fastest of several repetitions counts, as everywhere.
@@ -43,63 +44,58 @@ static void report(const char *what, size_t size, double ns)
     harness_report(name, "sweep-ns", ns);
 }
 
-static void touch_loop(size_t size, uint64_t iterations)
+typedef void sweep_body(size_t size, uint64_t iterations);
+
+static void pages_touch(char *block, size_t size)
+{
+    for (size_t at = PAGE; at < size; at += PAGE)
+        harness_touch(block + at);
+}
+
+static void touch_body(size_t size, uint64_t iterations)
 {
     for (uint64_t i = 0; i < iterations; i++) {
         char *block = harness_use(malloc(size));
-        for (size_t at = PAGE; at < size; at += PAGE)
-            harness_touch(block + at);
+        pages_touch(block, size);
         free(block);
     }
 }
 
-static uint64_t touch_time(size_t size, uint64_t iterations)
+static void grow_body(size_t size, uint64_t iterations)
 {
-    uint64_t start_ns = harness_now_ns();
-    touch_loop(size, iterations);
-    return harness_now_ns() - start_ns;
-}
-
-static void touch_measure(size_t size)
-{
-    touch_loop(size, 1);
-    uint64_t once_ns = touch_time(size, 1) + 1;
-    uint64_t iterations = harness_scaled(CASE_NS) / once_ns + 1;
-    uint64_t best_ns = UINT64_MAX;
-    for (unsigned i = 0; i < harness_repetitions(); i++) {
-        uint64_t elapsed_ns = touch_time(size, iterations);
-        best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
-    }
-    report("touch", size, (double)best_ns / (double)iterations);
-}
-
-static uint64_t grow_step(char **buffer, size_t size)
-{
-    uint64_t start_ns = harness_now_ns();
-    char *grown = realloc(*buffer, size);
-    if (grown == NULL)
-        harness_die("out of memory");
-    harness_touch(grown + size - 1);
-    *buffer = grown;
-    return harness_now_ns() - start_ns;
-}
-
-static void grow_measure(void)
-{
-    static uint64_t best_ns[MOST_SIZES];
-    for (unsigned chain = 0; chain < harness_repetitions(); chain++) {
-        char *buffers[2] = {NULL, NULL};
-        for (unsigned i = 0; i < size_count; i++) {
-            uint64_t ns = grow_step(&buffers[0], sizes[i]);
-            uint64_t other_ns = grow_step(&buffers[1], sizes[i]);
-            ns = other_ns < ns ? other_ns : ns;
-            best_ns[i] = chain == 0 || ns < best_ns[i] ? ns : best_ns[i];
+    for (uint64_t i = 0; i < iterations; i++) {
+        char *buffers[2];
+        for (int b = 0; b < 2; b++) {
+            buffers[b] = harness_use(malloc(size / 2 + 1));
+            pages_touch(buffers[b], size / 2 + 1);
+        }
+        for (int b = 0; b < 2; b++) {
+            buffers[b] = harness_use(realloc(buffers[b], size));
+            harness_touch(buffers[b] + size - 1);
         }
         free(buffers[0]);
         free(buffers[1]);
     }
-    for (unsigned i = 0; i < size_count; i++)
-        report("grow", sizes[i], (double)best_ns[i]);
+}
+
+static uint64_t body_time(sweep_body *body, size_t size, uint64_t iterations)
+{
+    uint64_t start_ns = harness_now_ns();
+    body(size, iterations);
+    return harness_now_ns() - start_ns;
+}
+
+static void size_measure(const char *what, sweep_body *body, size_t size, unsigned blocks)
+{
+    body(size, 1);
+    uint64_t once_ns = body_time(body, size, 1) + 1;
+    uint64_t iterations = harness_scaled(CASE_NS) / once_ns + 1;
+    uint64_t best_ns = UINT64_MAX;
+    for (unsigned i = 0; i < harness_repetitions(); i++) {
+        uint64_t elapsed_ns = body_time(body, size, iterations);
+        best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
+    }
+    report(what, size, (double)best_ns / (double)iterations / blocks);
 }
 
 int main(int argc, char **argv)
@@ -107,8 +103,9 @@ int main(int argc, char **argv)
     harness_start(argc, argv);
     sizes_fill();
     for (unsigned i = 0; i < size_count; i++)
-        touch_measure(sizes[i]);
-    grow_measure();
+        size_measure("touch", touch_body, sizes[i], 1);
+    for (unsigned i = 0; i < size_count; i++)
+        size_measure("grow", grow_body, sizes[i], 2);
     harness_finish();
     return 0;
 }

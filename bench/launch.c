@@ -1,7 +1,7 @@
 /*
- * spawn -- runs a command, and says how long it took and how much memory it had.
+ * launch -- runs a command, and says how long it took and how much memory it had.
  *
- * Usage: spawn REPORT COUNT COMMAND ARGUMENT...
+ * Usage: launch REPORT COUNT COMMAND ARGUMENT...
  * Runs the command COUNT times, one after another, and writes a line to the file REPORT for each:
  * wall ns, user us, system us, peak RSS in KiB, wait status. The times and the RSS are those of the
  * command and of all children it has waited for.
@@ -61,7 +61,7 @@ static int command_run(int report, char **command)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "usage: spawn REPORT COUNT COMMAND...\n");
+        fprintf(stderr, "usage: launch REPORT COUNT COMMAND...\n");
         return 125;
     }
     int report = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
