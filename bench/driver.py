@@ -90,7 +90,8 @@ def peer_options(parser):
     """Who else is measured, for the drivers that compare allocators."""
     parser.add_argument("--also", action="append", default=[], metavar="NAME=PATH",
                         help="another library, not counted as a peer")
-    parser.add_argument("peers", nargs="*", metavar="NAME=PATH", help="more peers: libraries")
+    parser.add_argument("peers", nargs="*", metavar="NAME:VERSION=PATH",
+                        help="more peers: libraries")
 
 
 def packages_install(options, *arguments):
@@ -165,6 +166,11 @@ def command_run(bench, subject, command, what):
     return done
 
 
+def cycles_count(errors):
+    """Of the gctrace lines in what a program wrote to stderr."""
+    return len(re.findall(r"^gc \d+ @", errors, re.MULTILINE))
+
+
 def program_run(bench, subject, program, arguments):
     """Runs one program under one subject and records its lines; the finished process or None."""
     what = "%s: %s %s" % (subject.name, program, " ".join(arguments))
@@ -174,9 +180,8 @@ def program_run(bench, subject, program, arguments):
     _, lines = output_parse(done.stdout)
     part = "".join(a[len("--only="):] for a in arguments if a.startswith("--only="))
     program = program.split("-")[0]
-    if "gctrace=1" in subject.settings.get("GCALLOC_DEBUG", ""):
-        cycles = len(re.findall(r"^gc \d+ @", done.stderr, re.MULTILINE))
-        lines.append(((part or program) + "_cycles", "cycles", cycles))
+    if subject.is_traced():
+        lines.append(((part or program) + "_cycles", "cycles", cycles_count(done.stderr)))
     bench.record(program, subject.name, lines, part)
     return done
 

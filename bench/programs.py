@@ -194,7 +194,7 @@ def programs_usable(bench, times):
         if only and program.name not in only and "real" not in only:
             continue
         if missing:
-            bench.complain("%s: %s not installed (tests/install.sh)" % (
+            bench.complain("%s: %s not installed (bench/install.sh)" % (
                 program.name, ", ".join(missing)))
         else:
             found.append(program)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run -- the allocators side by side: our own programs, real programs, start-up, instructions.
 
-Usage: bench/run.py [--quick | --full | --smoke] [options] [peer.so | name=peer.so ...]
+Usage: bench/run.py [--quick | --full | --smoke] [options] [peer.so | name=peer.so | name:version=peer.so ...]
 Writes build/bench/results.md (the tables), build/bench/results.json (every measurement) and
 build/bench/plots/*.svg; with --publish also bench/RESULTS.md and bench/plots/.
 See bench/README.md for what the programs ask and how to read the tables.
@@ -42,7 +42,7 @@ COLLECTOR_PASSES = {"binarytrees": [["--only=trees_1thr"], ["--only=trees_2thr"]
 MODES = {
     "quick": dict(rounds=3, memory_rounds=1, real_rounds=1, scale=0.5, real=0.5, spawns=50,
                   collector_rounds=1, collector_scale=1.0),
-    "full": dict(rounds=5, memory_rounds=3, real_rounds=3, scale=1.0, real=1.0, spawns=1000,
+    "full": dict(rounds=7, memory_rounds=3, real_rounds=3, scale=1.0, real=1.0, spawns=1000,
                  collector_rounds=2, collector_scale=2.0),
     "smoke": dict(rounds=1, memory_rounds=1, real_rounds=1, scale=0.02, real=0.05, spawns=2,
                   collector_rounds=1, collector_scale=0.02),
@@ -109,6 +109,11 @@ def rounds_run(run, columns, runs, rounds, arguments):
 
 # --- real programs ---------------------------------------------------------------------------
 
+def cycles_record(run, subject, case, errors):
+    if subject.is_traced():
+        run.record("real", subject.name, [(case + "_cycles", "cycles", driver.cycles_count(errors))])
+
+
 def real_run(run, columns):
     """Processor time and peak RSS of real programs; the output must be the same under all."""
     chosen, expected = programs.programs_usable(run, run.options.real), {}
@@ -124,6 +129,7 @@ def real_run(run, columns):
                         (program.name, "ms", sample.cpu * 1000),
                         (program.name + "_wall", "wall-ms", sample.wall * 1000),
                         ("peak_rss " + program.name, "MiB", sample.rss)])
+                    cycles_record(run, subject, program.name, sample.errors)
 
 
 # --- collector programs ----------------------------------------------------------------------
