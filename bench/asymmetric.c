@@ -112,9 +112,9 @@ int main(int argc, char **argv)
     harness_start(argc, argv);
     for (unsigned i = 0; i < BATCHES; i++)
         stack_push(&empty, &batches[i]);
-    harness_time("asym_64", asym_run, &fixed, 400, BATCH_BLOCKS);
-    harness_time("asym_mix", asym_run, &mixed, 300, BATCH_BLOCKS);
-    harness_time("asym_mix_4thr", asym_run, &mixed_four, 150, 2 * BATCH_BLOCKS);
+    harness_time_wall("asym_64", asym_run, &fixed, 400, BATCH_BLOCKS);
+    harness_time_wall("asym_mix", asym_run, &mixed, 300, BATCH_BLOCKS);
+    harness_time_wall("asym_mix_4thr", asym_run, &mixed_four, 150, 2 * BATCH_BLOCKS);
     harness_finish();
     return 0;
 }

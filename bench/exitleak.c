@@ -3,9 +3,9 @@
  *
  * After mleak of the mimalloc benchmarks; threads run one after another.
  * exit_inherit: a thread allocates 1,000 mixed blocks and ends; the next one frees them, and leaves
- *   1,000 of its own. ns per thread.
+ *   1,000 of its own. ns of processor time per thread.
  * exit_pinned: a thread allocates 1,000 mixed blocks, frees all but 10 and ends; the 10 are never
- *   freed. ns per thread.
+ *   freed. ns of processor time per thread.
  * exit_pinned_rss: the RSS that 2,000 such threads add, over the bytes of the blocks left alive. An
  *   allocator that finds the free room around them again stays near 1; one that gives every
  *   thread fresh pages does not.

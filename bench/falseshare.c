@@ -98,9 +98,9 @@ int main(int argc, char **argv)
     harness_start(argc, argv);
     pthread_barrier_init(&all_there, NULL, THREADS);
     pthread_barrier_init(&turn_over, NULL, THREADS);
-    harness_time("share_active", active_run, NULL, 20000, 1);
-    harness_time("share_passive", passive_run, NULL, 20000, 1);
-    harness_time("share_kept", kept_run, NULL, 20000, 1);
+    harness_time_wall("share_active", active_run, NULL, 20000, 1);
+    harness_time_wall("share_passive", passive_run, NULL, 20000, 1);
+    harness_time_wall("share_kept", kept_run, NULL, 20000, 1);
     harness_finish();
     return 0;
 }

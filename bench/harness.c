@@ -85,12 +85,12 @@ void harness_report(const char *name, const char *unit, double value)
 }
 
 /*
- * harness_time -- runs body repeatedly and reports the fastest repetition in ns per operation.
+ * body_time -- runs body repeatedly and reports the fastest repetition in ns per operation.
  * The fastest, because what disturbs a run (another process, a migration) only ever adds time.
  * With --iters the body runs once, exactly that often, and nothing is timed.
  */
-void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
-                  uint64_t operations_per_iteration)
+static void body_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                      uint64_t operations_per_iteration, uint64_t (*clock_ns)(void))
 {
     if (!harness_wants(name))
         return;
@@ -102,13 +102,25 @@ void harness_time(const char *name, harness_body *body, void *argument, uint64_t
     uint64_t best_ns = UINT64_MAX;
     body(argument, count / 8 + 1);
     for (unsigned i = 0; i < options.repetitions; i++) {
-        uint64_t start_ns = harness_now_ns();
+        uint64_t start_ns = clock_ns();
         body(argument, count);
-        uint64_t elapsed_ns = harness_now_ns() - start_ns;
+        uint64_t elapsed_ns = clock_ns() - start_ns;
         best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
     }
     double operations = (double)count * (double)operations_per_iteration;
     harness_report(name, "ns", (double)best_ns / operations);
+}
+
+void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                  uint64_t operations_per_iteration)
+{
+    body_time(name, body, argument, iterations, operations_per_iteration, harness_cpu_ns);
+}
+
+void harness_time_wall(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                       uint64_t operations_per_iteration)
+{
+    body_time(name, body, argument, iterations, operations_per_iteration, harness_now_ns);
 }
 
 static uint64_t clock_read_ns(clockid_t clock)

@@ -28,8 +28,13 @@ bool harness_wants(const char *name);
 bool harness_wants_alone(const char *name);
 uint64_t harness_scaled(uint64_t count);
 unsigned harness_repetitions(void);
+/* For a body of one thread: processor time of the process, so that others on the machine matter
+ * less. What a collector does beside it counts. */
 void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
                   uint64_t operations_per_iteration);
+/* For a body of several threads: wall time. */
+void harness_time_wall(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                       uint64_t operations_per_iteration);
 void harness_report(const char *name, const char *unit, double value);
 
 uint64_t harness_now_ns(void);

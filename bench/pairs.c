@@ -100,7 +100,7 @@ int main(int argc, char **argv)
                      cases[i].iterations, 1);
     }
     struct pair_work shared_size = {malloc, free, 64};
-    harness_time("pair_64_2thr", two_threads, &shared_size, 1000000, 1);
+    harness_time_wall("pair_64_2thr", two_threads, &shared_size, 1000000, 1);
     struct pair_work none = {none_allocate, none_release, 64};
     if (harness_wants_alone("pair_none"))
         harness_time("pair_none", pair_loop, &none, 1000000, 1);

@@ -21,7 +21,6 @@ import programs  # noqa: E402
 import report  # noqa: E402
 import spawn  # noqa: E402
 import subjects  # noqa: E402
-import table  # noqa: E402
 import variants  # noqa: E402
 
 # What runs under each preloaded allocator, once per round.

@@ -110,9 +110,9 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < SWAP_SLOTS; i++)
         atomic_init(&swaps[i], &spare_batches[i]);
     harness_time("sh6_1thr", own_run, &one, 20000, MEAN_BLOCKS);
-    harness_time("sh6_2thr", own_run, &two, 20000, MEAN_BLOCKS);
-    harness_time("sh8_2thr", shared_run, &two, 10000, 2 * MEAN_BLOCKS);
-    harness_time("sh8_8thr", shared_run, &eight, 2500, 8 * MEAN_BLOCKS);
+    harness_time_wall("sh6_2thr", own_run, &two, 20000, MEAN_BLOCKS);
+    harness_time_wall("sh8_2thr", shared_run, &two, 10000, 2 * MEAN_BLOCKS);
+    harness_time_wall("sh8_8thr", shared_run, &eight, 2500, 8 * MEAN_BLOCKS);
     harness_finish();
     return 0;
 }

@@ -91,8 +91,8 @@ int main(int argc, char **argv)
 {
     unsigned two = 2, eight = 8;
     harness_start(argc, argv);
-    harness_time("turnover_2", turnover_run, &two, 60, (uint64_t)2 * STEPS_PER_THREAD);
-    harness_time("turnover_8", turnover_run, &eight, 15, (uint64_t)8 * STEPS_PER_THREAD);
+    harness_time_wall("turnover_2", turnover_run, &two, 60, (uint64_t)2 * STEPS_PER_THREAD);
+    harness_time_wall("turnover_8", turnover_run, &eight, 15, (uint64_t)8 * STEPS_PER_THREAD);
     harness_finish();
     return 0;
 }
