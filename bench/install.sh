@@ -5,7 +5,7 @@
 # there, 1 when something is missing (the benchmark then leaves those columns out, loudly).
 set -eu
 
-PACKAGES="libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgc-dev valgrind
+PACKAGES="libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgc-dev
     python3 perl git sqlite3 redis-tools lua5.4 ghostscript"
 case "${1:-}" in
 "") ;;

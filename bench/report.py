@@ -219,5 +219,5 @@ def collector_report(bench, names):
 def counts_report(counts, names):
     if not counts:
         return []
-    return ["## Instructions per malloc+free, the loop subtracted (callgrind)",
+    return ["## Instructions per malloc+free, the loop subtracted",
             table.median_table(counts, names, "instructions", with_spread=False)]

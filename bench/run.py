@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run -- the allocators side by side: our own programs, real programs, start-up, instructions.
 
-Usage: bench/run.py [--quick | --full | --smoke] [options] [peer.so | name=peer.so | name:version=peer.so ...]
+Usage: bench/run.py [--quick | --full | --smoke] [options] [[name[:version]=]peer.so ...]
 Writes build/bench/results.md (the tables), build/bench/results.json (every measurement) and
 build/bench/plots/*.svg; with --publish also bench/RESULTS.md and bench/plots/.
 See bench/README.md for what the programs ask and how to read the tables.
@@ -47,16 +47,17 @@ MODES = {
                   collector_rounds=1, collector_scale=0.02),
 }
 
-# Program, case, the case that is the bare loop, operations per iteration, two iteration counts.
+# Program, case, the case that is the bare loop with its program, iterations to count.
 COUNT_CASES = [
-    ("pairs", "pair_64", "pair_none", 1, 1000, 201000),
-    ("pairs", "live_64", "pair_none", 1, 1000, 201000),
-    ("pairs", "live_1024", "pair_none", 1, 1000, 201000),
-    ("pairs", "pair_16384", "pair_none", 1, 1000, 51000),
-    ("batch", "batch1k_lifo_64", "batch1k_none", 1000, 10, 210),
-    ("batch", "batch1k_rand_64", "batch1k_none", 1000, 10, 210),
-    ("batch", "batch1k_fifo_1024", "batch1k_none", 1000, 10, 60),
-    ("growth", "calloc_64", "pair_none", 1, 1000, 201000),
+    ("pairs", "pair_64", "pair_none", 200),
+    ("pairs", "live_64", "pair_none", 200),
+    ("pairs", "live_1024", "pair_none", 200),
+    ("pairs", "pair_16384", "pair_none", 200),
+    ("batch", "batch1k_lifo_64", "batch1k_none", 1),
+    ("batch", "batch1k_rand_64", "batch1k_none", 1),
+    ("batch", "batch1k_fifo_1024", "batch1k_none", 1),
+    ("growth", "calloc_64", "pair_none", 200),
+    ("growth", "calloc_1024", "pair_none", 200),
 ]
 # What hardened mode costs does not depend on noise: these rows also show that it is on at all.
 HARDENED_COUNTS = [case for case in COUNT_CASES if case[1] in ("live_64", "batch1k_rand_64")]
@@ -77,7 +78,11 @@ class Run(driver.Bench):
 
 def programs_build(run):
     """Builds what every subject shares, and one variant of the collector programs per heap."""
+    counted = set() if run.options.no_counts else {case[0] for case in COUNT_CASES}
+    hardened = set() if run.options.no_hardened else set(HARDENED_PROGRAMS)
     for program in PROGRAMS:
+        if not (run.wants(program) or program in counted | hardened | {"startup"}):
+            continue
         if not driver.program_build(run, program, program):
             raise SystemExit("bench/run.py: cannot compile bench/%s.c" % program)
     programs.launcher_build(run)
@@ -110,7 +115,8 @@ def rounds_run(run, columns, runs, rounds, arguments):
 
 def cycles_record(run, subject, case, errors):
     if subject.is_traced():
-        run.record("real", subject.name, [(case + "_cycles", "cycles", driver.cycles_count(errors))])
+        run.record("real", subject.name, [
+            (case + "_cycles", "cycles", driver.cycles_count(errors))])
 
 
 def real_run(run, columns):
@@ -158,61 +164,34 @@ def collectors_run(run, columns, built):
 
 # --- instruction counts ----------------------------------------------------------------------
 
-def count_instructions(run, subject, program, case, iterations):
-    """Instructions of one whole run under callgrind, or (None, why)."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-               run.path(program), "--only=" + case, "--iters=%d" % iterations]
-    try:
-        done = subprocess.run(command, env=subject.environment(), stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return None, str(error)[:200]
-    collected = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode != 0 or not collected:
-        return None, "exit status %d: %s" % (done.returncode, done.stderr.strip()[-200:])
-    return int(collected.group(1)), ""
-
-
-def count_per_operation(run, subject, program, case, operations, few, many):
-    """The difference of two runs, so that start-up and warm-up cancel out."""
-    counts = []
-    for iterations in (few, many):
-        count, why = count_instructions(run, subject, program, case, iterations)
-        if count is None:
-            return None, why
-        counts.append(count)
-    return (counts[1] - counts[0]) / ((many - few) * operations), ""
+def count_run(run, subject, program, case, iterations):
+    """Instructions per operation of a case, its loop included; None after a complaint."""
+    what = "%s: instructions of %s" % (subject.name, case)
+    done = driver.command_run(run, subject, [
+        run.path(program), "--only=" + case, "--count=%d" % iterations], what)
+    if done is None:
+        return None
+    _, lines = driver.output_parse(done.stdout)
+    return next(value for name, unit, value in lines if name == case and unit == "instructions")
 
 
 def counts_run(run, columns, cases):
     """case -> subject -> instructions per operation, the bare loop subtracted."""
-    if not subjects.output_of(["valgrind", "--version"]):
-        run.complain("instruction counts: valgrind is not installed (see bench/install.sh)")
-        return {}
     driver.progress("instruction counts")
-    plain = subjects.Subject("none")
-    loops = {}
-    for program, _, loop, operations, few, many in cases:
+    plain, loops, jobs, counts = subjects.Subject("none"), {}, {}, {}
+    for program, _, loop, iterations in cases:
         if loop not in loops:
             owner = "pairs" if loop == "pair_none" else program
-            loops[loop], why = count_per_operation(run, plain, owner, loop, operations, few, many)
-            if loops[loop] is None:
-                run.complain("instruction counts: the bare loop: " + why)
-                return {}
-    jobs = {}
+            loops[loop] = count_run(run, plain, owner, loop, iterations)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for program, case, loop, operations, few, many in cases:
+        for program, case, loop, iterations in cases:
             for subject in columns:
-                jobs[pool.submit(count_per_operation, run, subject, program, case, operations,
-                                 few, many)] = (program, case, loop, subject)
-    counts = {}
+                jobs[pool.submit(count_run, run, subject, program, case, iterations)] = (
+                    program, case, loop, subject)
     for job, (program, case, loop, subject) in jobs.items():
-        value, why = job.result()
-        if value is None:
-            run.complain("%s: instruction count of %s: %s" % (subject.name, case, why),
-                         not subject.is_peer)
-            continue
-        counts.setdefault((program, case), {})[subject.name] = [value - loops[loop]]
+        if job.result() is not None and loops[loop] is not None:
+            row = counts.setdefault((program, case), {})
+            row[subject.name] = [job.result() - loops[loop]]
     return counts
 
 
@@ -248,7 +227,8 @@ def everything_run(run, columns, built):
     hardened = [] if options.no_hardened else hardened_run(run, arguments)
     if not options.no_collectors:
         collectors_run(run, columns, built)
-    counts = {} if options.no_counts else counts_run(run, columns, COUNT_CASES)
+    cases = COUNT_CASES[:1] if options.smoke else COUNT_CASES
+    counts = {} if options.no_counts else counts_run(run, columns, cases)
     names = [subject.name for subject in columns]
     return counts, hardened + report.collector_report(run, names)
 
