@@ -1,5 +1,6 @@
 """plots -- run.py's results as SVG files: ratios, the size sweep, scaling, fragmentation."""
 import os
+import shutil
 
 import report
 import svg
@@ -154,7 +155,8 @@ def fragment_plot(path, samples, names):
 
 def plots_write(bench, directory, names, peers, samples):
     """Writes every plot whose rows were measured; [(title, file name)]."""
-    os.makedirs(directory, exist_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
     written = []
 
     def plot(name, title, wanted, function, *arguments):
