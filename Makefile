@@ -48,7 +48,7 @@ SOURCES = $(EVERYDAY) \
 	$(filter-out src/heap/mksizeclasses.c $(EVERYDAY),$(sort $(wildcard src/*/*.c)))
 OBJECTS = $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
-.PHONY: all demo test check bench bench-full bench-pauses bench-throughput leak-table torture install uninstall help clean sizeclasses lint stress
+.PHONY: all demo test check bench bench-full bench-results bench-spawn bench-pauses bench-throughput leak-table torture install uninstall help clean sizeclasses lint stress
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/libgcalloc.so $(BUILD)/libgcalloc.a	## build/libgcalloc.so and build/libgcalloc.a
@@ -91,11 +91,17 @@ torture: all	## every torture configuration, two minutes each
 		tests/stress/torture.c build/libgcalloc.a -lpthread -ldl -lrt
 	tests/stress/torture.sh 120
 
-bench: all	## quick comparison with the other mallocs that are installed (minutes)
-	bench/run.py --quick
+bench: all	## beside the other mallocs that are installed (minutes); PEERS="name=lib.so ..." adds some
+	bench/run.py --quick $(PEERS)
 
-bench-full: all	## the whole comparison
-	bench/run.py --full
+bench-full: all	## the whole comparison (half an hour)
+	bench/run.py --full $(PEERS)
+
+bench-results: all	## the whole comparison into bench/RESULTS.md and bench/plots/
+	bench/run.py --full --publish $(PEERS)
+
+bench-spawn: all	## start-up and small commands, 1,000 runs each
+	bench/spawn.py --full $(PEERS)
 
 bench-pauses: all	## pauses, beside libgc and Go
 	bench/pauses.py

@@ -2,8 +2,9 @@
  * batch -- what do K mallocs followed by K frees cost, and does the order of the frees matter?
  *
  * Frees in reverse order (lifo), in order (fifo) or in random order (rand); K = 1,000 fits the
- * caches of the processor and exceeds the thread caches of most allocators, K = 100,000 exceeds
- * both: there the addresses an allocator hands out again decide, not its instructions.
+ * caches of the processor and exceeds the thread caches of most allocators, K = 100,000 and
+ * 1,000,000 exceed both: there the addresses an allocator hands out again decide, and whether it
+ * keeps the pages, not its instructions.
  * "mix" takes sizes of 8 to 511 bytes, log-uniform. ns per block (one malloc and one free).
  * batch1k_none: the loop alone with empty functions, for the instruction counts.
  */
@@ -11,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { MOST_BLOCKS = 100000, SMALL_BATCH = 1000 };
+enum { MOST_BLOCKS = 1000000, LARGE_BATCH = 100000, SMALL_BATCH = 1000 };
 
 enum free_order { LIFO, FIFO, RANDOM };
 
@@ -30,10 +31,13 @@ static const struct batch_case cases[] = {
     {"batch1k_fifo_1024", SMALL_BATCH, FIFO, 1024, 500},
     {"batch1k_rand_64", SMALL_BATCH, RANDOM, 64, 1500},
     {"batch1k_rand_mix", SMALL_BATCH, RANDOM, 0, 1000},
-    {"batch100k_lifo_64", MOST_BLOCKS, LIFO, 64, 12},
-    {"batch100k_fifo_64", MOST_BLOCKS, FIFO, 64, 12},
-    {"batch100k_rand_64", MOST_BLOCKS, RANDOM, 64, 8},
-    {"batch100k_rand_mix", MOST_BLOCKS, RANDOM, 0, 4},
+    {"batch100k_lifo_64", LARGE_BATCH, LIFO, 64, 12},
+    {"batch100k_fifo_64", LARGE_BATCH, FIFO, 64, 12},
+    {"batch100k_rand_64", LARGE_BATCH, RANDOM, 64, 8},
+    {"batch100k_rand_mix", LARGE_BATCH, RANDOM, 0, 4},
+    {"batch1M_lifo_64", MOST_BLOCKS, LIFO, 64, 1},
+    {"batch1M_fifo_64", MOST_BLOCKS, FIFO, 64, 1},
+    {"batch1M_rand_64", MOST_BLOCKS, RANDOM, 64, 1},
 };
 
 /* Filled once per case, before its clock starts; static so that a collector sees the blocks. */

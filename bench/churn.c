@@ -82,7 +82,10 @@ static void churn_run(const char *name, unsigned slot_count, size_t size_limit, 
         tables[t] = (struct churn_table){slots[t], slot_count, size_limit, 88172645463325252 + t};
         table_fill(&tables[t]);
     }
-    harness_time(name, threads == 1 ? churn_steps : churn_two_threads, tables, steps, 1);
+    if (threads == 1)
+        harness_time(name, churn_steps, tables, steps, 1);
+    else
+        harness_time_wall(name, churn_two_threads, tables, steps, 1);
     for (unsigned t = 0; t < threads; t++)
         table_empty(&tables[t]);
 }

@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 static struct {
     const char *only;
     double scale;
-    uint64_t exact_iterations;
+    uint64_t counted_iterations;
     unsigned repetitions;
 } options = {.scale = 1.0, .repetitions = 3};
 
@@ -32,8 +33,8 @@ static void option_parse(const char *argument)
         options.only = argument + 7;
     else if (strncmp(argument, "--scale=", 8) == 0)
         options.scale = strtod(argument + 8, NULL);
-    else if (strncmp(argument, "--iters=", 8) == 0)
-        options.exact_iterations = strtoull(argument + 8, NULL, 10);
+    else if (strncmp(argument, "--count=", 8) == 0)
+        options.counted_iterations = strtoull(argument + 8, NULL, 10);
     else if (strncmp(argument, "--reps=", 7) == 0)
         options.repetitions = (unsigned)strtoul(argument + 7, NULL, 10);
     else
@@ -74,36 +75,106 @@ uint64_t harness_scaled(uint64_t count)
     return scaled == 0 ? 1 : scaled;
 }
 
+unsigned harness_repetitions(void)
+{
+    return options.repetitions;
+}
+
 void harness_report(const char *name, const char *unit, double value)
 {
     printf("%s %s %.6g\n", name, unit, value);
 }
 
 /*
- * harness_time -- runs body repeatedly and reports the fastest repetition in ns per operation.
- * The fastest, because what disturbs a run (another process, a migration) only ever adds time.
- * With --iters the body runs once, exactly that often, and nothing is timed.
+ * Counting instructions: the processor's trap flag makes every instruction of this thread end in
+ * SIGTRAP, whose handler counts. Exact, and it works with every allocator; instructions of the
+ * kernel are not seen, and each repetition of a string instruction is one.
  */
-void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
-                  uint64_t operations_per_iteration)
+static volatile uint64_t trap_count;
+
+static void trap_handler(int signal)
+{
+    (void)signal;
+    trap_count++;
+}
+
+enum { TRAP_FLAG = 0x100 };
+
+/* The 128 bytes below the stack pointer may be in use by the caller. */
+static void trap_flag_set(void)
+{
+    __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orq %0, (%%rsp); popfq;"
+                     "lea 128(%%rsp), %%rsp" : : "i"(TRAP_FLAG) : "memory", "cc");
+}
+
+static void trap_flag_clear(void)
+{
+    __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq %0, (%%rsp); popfq;"
+                     "lea 128(%%rsp), %%rsp" : : "i"(~TRAP_FLAG) : "memory", "cc");
+}
+
+static uint64_t body_traps(harness_body *body, void *argument, uint64_t iterations)
+{
+    trap_count = 0;
+    trap_flag_set();
+    body(argument, iterations);
+    trap_flag_clear();
+    return trap_count;
+}
+
+/*
+ * Reports instructions per operation: the difference between some iterations and twice as many,
+ * so that what a call of the body costs once cancels out. The first call warms up.
+ */
+static void body_count(const char *name, harness_body *body, void *argument, double operations)
+{
+    uint64_t iterations = options.counted_iterations;
+    struct sigaction action = {.sa_handler = trap_handler};
+    if (sigaction(SIGTRAP, &action, NULL) != 0)
+        harness_die("sigaction failed");
+    body(argument, iterations);
+    double few = (double)body_traps(body, argument, iterations);
+    double many = (double)body_traps(body, argument, 2 * iterations);
+    harness_report(name, "instructions", (many - few) / ((double)iterations * operations));
+}
+
+/*
+ * body_time -- runs body repeatedly and reports the fastest repetition in ns per operation.
+ * The fastest, because what disturbs a run (another process, a migration) only ever adds time.
+ * With --count instructions are counted instead.
+ */
+static void body_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                      uint64_t operations_per_iteration, uint64_t (*clock_ns)(void))
 {
     if (!harness_wants(name))
         return;
-    if (options.exact_iterations != 0) {
-        body(argument, options.exact_iterations);
+    if (options.counted_iterations != 0) {
+        body_count(name, body, argument, (double)operations_per_iteration);
         return;
     }
     uint64_t count = harness_scaled(iterations);
     uint64_t best_ns = UINT64_MAX;
     body(argument, count / 8 + 1);
     for (unsigned i = 0; i < options.repetitions; i++) {
-        uint64_t start_ns = harness_now_ns();
+        uint64_t start_ns = clock_ns();
         body(argument, count);
-        uint64_t elapsed_ns = harness_now_ns() - start_ns;
+        uint64_t elapsed_ns = clock_ns() - start_ns;
         best_ns = elapsed_ns < best_ns ? elapsed_ns : best_ns;
     }
     double operations = (double)count * (double)operations_per_iteration;
     harness_report(name, "ns", (double)best_ns / operations);
+}
+
+void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                  uint64_t operations_per_iteration)
+{
+    body_time(name, body, argument, iterations, operations_per_iteration, harness_cpu_ns);
+}
+
+void harness_time_wall(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                       uint64_t operations_per_iteration)
+{
+    body_time(name, body, argument, iterations, operations_per_iteration, harness_now_ns);
 }
 
 static uint64_t clock_read_ns(clockid_t clock)

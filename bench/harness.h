@@ -4,13 +4,14 @@
  * PURPOSE: each program asks one question about malloc; this file keeps the asking the same, so
  *   that two rows differ only in their question. The programs use plain malloc/free, are built
  *   once, and meet each allocator through LD_PRELOAD.
- * OUTPUT: one line per result, "name unit value". Units: ns (per operation), ms, x (a ratio of
- *   bytes), MiB, KiB, Mobj/s, MiB/s. Lines that start with '#' describe the run.
+ * OUTPUT: one line per result, "name unit value". Units: ns or instructions (per
+ *   operation), ms, x (a ratio of bytes), MiB, KiB, Mobj/s, MiB/s. Lines that start with '#'
+ *   describe the run.
  * INVARIANT: the harness itself never calls malloc between harness_start and harness_finish, so
  *   nothing of it shows in the allocator's behaviour or in its instruction counts.
  *
  * Options: --only=CASE, --scale=F (iterations times F), --reps=N (repetitions in the process, the
- * fastest is reported), --iters=N (exactly N iterations, no timing: for instruction counts).
+ * fastest is reported), --count=N (instructions of N iterations instead of times).
  */
 #ifndef BENCH_HARNESS_H
 #define BENCH_HARNESS_H
@@ -27,8 +28,14 @@ void harness_finish(void);
 bool harness_wants(const char *name);
 bool harness_wants_alone(const char *name);
 uint64_t harness_scaled(uint64_t count);
+unsigned harness_repetitions(void);
+/* For a body of one thread: processor time of the process, so that others on the machine matter
+ * less. What a collector does beside it counts. */
 void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
                   uint64_t operations_per_iteration);
+/* For a body of several threads: wall time. */
+void harness_time_wall(const char *name, harness_body *body, void *argument, uint64_t iterations,
+                       uint64_t operations_per_iteration);
 void harness_report(const char *name, const char *unit, double value);
 
 uint64_t harness_now_ns(void);

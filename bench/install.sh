@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs the allocators and tools that bench/run.py compares against; with --go also the Go
+# Installs the allocators, the tools and the real programs that the benches want; with --go also the Go
 # compiler (some 200 MB) that bench/pauses.py and bench/throughput.py want. Debian and Ubuntu only;
 # elsewhere it says what is missing and leaves the rest to you. Exit status 0 when everything is
 # there, 1 when something is missing (the benchmark then leaves those columns out, loudly).
 set -eu
 
-PACKAGES="libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgc-dev valgrind"
+PACKAGES="libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgc-dev
+    python3 perl git sqlite3 redis-tools lua5.4 ghostscript"
 case "${1:-}" in
 "") ;;
 --go) PACKAGES="$PACKAGES golang-go" ;;

@@ -83,8 +83,8 @@ static void larson_case(const char *name, unsigned line_count, uint64_t threads_
         for (unsigned j = 0; j < SLOTS; j++)
             lines[i].slots[j] = harness_use(malloc(size_next(&lines[i])));
     }
-    harness_time(name, larson_run, &line_count, threads_per_line,
-                 (uint64_t)line_count * STEPS_PER_THREAD);
+    harness_time_wall(name, larson_run, &line_count, threads_per_line,
+                      (uint64_t)line_count * STEPS_PER_THREAD);
     for (unsigned i = 0; i < line_count; i++)
         for (unsigned j = 0; j < SLOTS; j++) {
             free(lines[i].slots[j]);

@@ -10,7 +10,6 @@ goes to build/bench/limit/limit.md, the plot to limit.svg, every figure to limit
 import argparse
 import collections
 import contextlib
-import json
 import os
 import re
 import resource
@@ -19,11 +18,11 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+import driver  # noqa: E402
 import limit_plot  # noqa: E402
-import run as runner  # noqa: E402
 import subjects  # noqa: E402
 import table  # noqa: E402
-import throughput_build as build  # noqa: E402
+import variants  # noqa: E402
 
 MIB = 1 << 20
 SAMPLE_S = 0.02
@@ -275,17 +274,15 @@ def results_table(results):
     return table.markdown(header, [row_of(case, result, results) for case, result in results])
 
 
-def json_write(bench, results):
-    raw = [{"case": case._asdict(), "failure": result.failure, "values": result.values,
-            "rss": result.samples, "cycles": [cycle._asdict() for cycle in result.cycles]}
-           for case, result in results]
-    with open(bench.path("limit.json"), "w", encoding="utf-8") as file:
-        json.dump(raw, file)
+def raw_list(results):
+    return [{"case": case._asdict(), "failure": result.failure, "values": result.values,
+             "rss": result.samples, "cycles": [cycle._asdict() for cycle in result.cycles]}
+            for case, result in results]
 
 
 def options_parse():
     parser = argparse.ArgumentParser(description="What the memory limit holds and costs.")
-    build.common_options(parser)
+    driver.common_options(parser)
     parser.add_argument("--only", type=lambda text: text.split(","),
                         help="only cases whose name contains one of these")
     parser.add_argument("--total", type=int, help="MiB to allocate in a run")
@@ -296,27 +293,22 @@ def options_parse():
 
 def main():
     options = options_parse()
-    load = os.getloadavg()[0]
-    bench = build.Bench(options, "limit")
-    for variant, extra in build.variants_of(bench).items():
-        if variant in ("leak", "gcalloc") and not runner.program_build("limit-" + variant, "limit",
-                                                                       extra):
-            raise SystemExit("bench/limit.py: cannot compile bench/limit.c (%s)" % variant)
+    bench = driver.Bench(options, "limit")
+    driver.library_copy(bench)
+    if len(variants.programs_build(bench, ["limit"], ("leak", "gcalloc"))) != 2:
+        raise SystemExit("bench/limit.py: cannot compile bench/limit.c")
     results = []
     for case in cases_find():
         if options.only and not any(text in case.name for text in options.only):
             continue
-        runner.progress(case.name)
+        driver.progress(case.name)
         result = case_run(bench, case, options.total)
         if result:
             results.append((case, result))
     bad = [case.name for case, result in results if verdict(case, result, base_of(case, results))]
-    facts = build.facts_list(bench, load) + ["- %d MiB allocated in each run; %.0f s in all" % (
-        options.total, time.monotonic() - runner.STARTED)]
-    parts = ["# Memory limit", "\n".join(facts)]
-    if bench.problems:
-        parts.append(build.problems_list(bench))
-    parts += ["time over: share of the RSS samples above the limit. Ratios are to the run of the "
+    facts = driver.machine_facts(bench) + driver.collector_facts() + [
+        "- %d MiB allocated in each run; %.0f s in all" % (options.total, driver.elapsed_s())]
+    parts = ["time over: share of the RSS samples above the limit. Ratios are to the run of the "
               "same program without a limit; all CPU includes the collector's tasks, the program's "
               "thread includes what it marks itself (assists). "
               "collector's CPU: of the time that all CPUs "
@@ -325,11 +317,10 @@ def main():
               "collector, at most %d times the CPU without a limit." % (
                   100 * SOFT - 100, 100 * CAP, SPIRAL), results_table(results)]
     limit_plot.svg_write(bench.path("limit.svg"), results)
-    json_write(bench, results)
-    build.results_write(bench, "limit.md", parts)
+    status = driver.finish(bench, "limit", "Memory limit", facts, parts, raw_list(results))
     for name in bad:
         print("DOES NOT HOLD: " + name, file=sys.stderr)
-    return 1 if bench.ours_failed or bad else 0
+    return 1 if bad else status
 
 
 if __name__ == "__main__":

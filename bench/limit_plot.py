@@ -3,11 +3,11 @@
 One panel per run. Above: RSS as sampled; per cycle a stroke from the heap at its start to the heap
 at the end of its marking, a dot for what it found live, the goal as steps, the limit dashed. Below:
 the processor time of each cycle over that until the next, and the percentage gctrace gives.
-Nothing outside Python's standard library.
 """
 import os
 
-from gccurve import text
+import svg
+from svg import polyline, text
 
 WIDTH, HEIGHT, SHARE_HEIGHT = 620, 250, 60
 LEFT, RIGHT, TOP, GAP, BOTTOM = 52, 16, 30, 26, 34
@@ -16,26 +16,6 @@ MOST_STROKES = 400      # more cycles than that are a grey area, in a large file
 COLORS = {"RSS": "#000", "heap, start to end of marking": "#0072b2", "found live": "#009e73",
           "goal": "#e69f00", "limit": "#d55e00", "collector's share of the CPUs": "#cc79a7",
           "... since the start (gctrace)": "#7f7f7f"}
-
-
-class Scale:
-    """A linear axis from 0 to most, from pixel start to pixel end."""
-
-    def __init__(self, most, start, end):
-        self.most, self.start, self.end = most or 1, start, end
-
-    def at(self, value):
-        return self.start + (self.end - self.start) * min(value, self.most * 1.02) / self.most
-
-    def ticks(self, wanted):
-        step = next(factor * 10 ** power for power in range(-3, 9) for factor in (1, 2, 5)
-                    if self.most <= wanted * factor * 10 ** power)
-        return [(i * step, self.at(i * step)) for i in range(int(self.most / step) + 1)]
-
-
-def polyline(points, color, width=1, extra=""):
-    return '<polyline points="%s" fill="none" stroke="%s" stroke-width="%g"%s/>' % (
-        " ".join("%.1f,%.1f" % point for point in points), color, width, extra)
 
 
 def axes_draw(x, y, label, with_times):
@@ -96,9 +76,9 @@ def panel_draw(case, result):
     tallest = max([rss for _, rss in result.samples] + [cycle.after for cycle in result.cycles] +
                   [case.limit or 0])
     bottom = TOP + HEIGHT - 60
-    x = Scale(seconds, LEFT, WIDTH - RIGHT)
-    heap = Scale(tallest * 1.05, bottom, TOP)
-    share = Scale(100, bottom + GAP + SHARE_HEIGHT, bottom + GAP)
+    x = svg.LinearAxis(seconds, LEFT, WIDTH - RIGHT)
+    heap = svg.LinearAxis(tallest * 1.05, bottom, TOP)
+    share = svg.LinearAxis(100, bottom + GAP + SHARE_HEIGHT, bottom + GAP)
     title = case.name + (": " + result.failure if result.failure else "")
     return ([text(WIDTH / 2, 14, title, size=12)] + axes_draw(x, heap, "MiB", False) +
             heap_draw(case, result, x, heap) +
@@ -118,12 +98,8 @@ def svg_write(path, results):
     """results: [(case, result)], see limit.py."""
     tall = HEIGHT + SHARE_HEIGHT + GAP + BOTTOM - 20
     rows = (len(results) + 1 + COLUMNS - 1) // COLUMNS
-    parts = ['<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
-             'font-family="sans-serif">' % (COLUMNS * WIDTH, rows * tall),
-             '<rect width="100%" height="100%" fill="#fff"/>']
+    parts = []
     panels = [panel_draw(case, result) for case, result in results] + [legend_draw()]
     for number, panel in enumerate(panels):
-        parts += ['<g transform="translate(%d %d)">' % (
-            number % COLUMNS * WIDTH, number // COLUMNS * tall)] + panel + ["</g>"]
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(parts + ["</svg>"]) + "\n")
+        parts += svg.moved(panel, number % COLUMNS * WIDTH, number // COLUMNS * tall)
+    svg.write(path, COLUMNS * WIDTH, rows * tall, parts)

@@ -28,10 +28,12 @@ struct pair_work {
 };
 
 static const struct pair_case cases[] = {
-    {"pair_16", 16, 2000000, false},      {"pair_64", 64, 2000000, false},
-    {"pair_256", 256, 2000000, false},    {"pair_1024", 1024, 2000000, false},
-    {"pair_16384", 16384, 1000000, false}, {"live_16", 16, 2000000, true},
-    {"live_64", 64, 2000000, true},       {"live_1024", 1024, 1000000, true},
+    {"pair_8", 8, 2000000, false},         {"pair_16", 16, 2000000, false},
+    {"pair_64", 64, 2000000, false},       {"pair_256", 256, 2000000, false},
+    {"pair_1024", 1024, 2000000, false},   {"pair_4096", 4096, 1000000, false},
+    {"pair_16384", 16384, 1000000, false}, {"pair_65536", 65536, 500000, false},
+    {"live_16", 16, 2000000, true},        {"live_64", 64, 2000000, true},
+    {"live_1024", 1024, 1000000, true},    {"live_16384", 16384, 500000, true},
 };
 
 static void *none_allocate(size_t size)
@@ -98,7 +100,7 @@ int main(int argc, char **argv)
                      cases[i].iterations, 1);
     }
     struct pair_work shared_size = {malloc, free, 64};
-    harness_time("pair_64_2thr", two_threads, &shared_size, 1000000, 1);
+    harness_time_wall("pair_64_2thr", two_threads, &shared_size, 1000000, 1);
     struct pair_work none = {none_allocate, none_release, 64};
     if (harness_wants_alone("pair_none"))
         harness_time("pair_none", pair_loop, &none, 1000000, 1);

@@ -9,17 +9,15 @@ build/bench/pauses/pauses.md, every figure to pauses.json beside it.
 """
 import argparse
 import collections
-import json
 import os
 import re
 import sys
-import time
 
 sys.dont_write_bytecode = True
-import run as runner  # noqa: E402
+import driver  # noqa: E402
 import subjects  # noqa: E402
 import table  # noqa: E402
-import throughput_build as build  # noqa: E402
+import variants  # noqa: E402
 
 # A subject, the variant of the program it runs, and the method its gctrace lines must name.
 Column = collections.namedtuple("Column", "subject variant method")
@@ -137,15 +135,15 @@ def cell_run(bench, column, live, cell):
         seconds for limit, seconds in SECONDS[bench.options.full] if live <= limit)
     command = [bench.path("pauses-" + column.variant), str(live), "%g" % seconds,
                str(bench.options.writers)]
-    outcome = build.program_start(bench, column.subject, command)
     what = "%s: pauses %d MiB" % (column.subject.name, live)
-    if not build.outcome_check(bench, column.subject, what, outcome):
+    done = driver.command_run(bench, column.subject, command, what)
+    if done is None:
         return
-    output_take(cell, outcome.output)
-    if "# measure begin\n" not in outcome.errors or "# measure end\n" not in outcome.errors:
+    output_take(cell, done.stdout)
+    if "# measure begin\n" not in done.stderr or "# measure end\n" not in done.stderr:
         bench.complain(what + ": the markers are missing on stderr", not column.subject.is_peer)
         return
-    trace_take(cell, outcome.errors)
+    trace_take(cell, done.stderr)
     if column.variant == "libgc":
         cell.cycles += int(cell.values["cycles"][-1])
     stops_compare(bench, what, cell)
@@ -162,7 +160,7 @@ def measure(bench, columns):
     for number in range(bench.options.rounds):
         shift = number % len(columns)
         for live in bench.options.live:
-            runner.progress("round %d/%d, %d MiB" % (number + 1, bench.options.rounds, live))
+            driver.progress("round %d/%d, %d MiB" % (number + 1, bench.options.rounds, live))
             for column in columns[shift:] + columns[:shift]:
                 cell_run(bench, column, live, cells[column.subject.name, live])
     return {key: cell for key, cell in cells.items() if cell.histogram}
@@ -215,18 +213,16 @@ def stops_of(cell):
     return [(value, 1) for value in cell.first + cell.second]
 
 
-def json_write(bench, cells):
-    raw = [{"subject": name, "live_mib": live, "histogram_ns": sorted(cell.histogram.items()),
-            "stop1_ms": cell.first, "stop2_ms": cell.second, "cycles": cell.cycles,
-            "abandoned": cell.abandoned, "methods": cell.methods, "values": cell.values}
-           for (name, live), cell in cells.items()]
-    with open(bench.path("pauses.json"), "w", encoding="utf-8") as file:
-        json.dump(raw, file, indent=1)
+def raw_list(cells):
+    return [{"subject": name, "live_mib": live, "histogram_ns": sorted(cell.histogram.items()),
+             "stop1_ms": cell.first, "stop2_ms": cell.second, "cycles": cell.cycles,
+             "abandoned": cell.abandoned, "methods": cell.methods, "values": cell.values}
+            for (name, live), cell in cells.items()]
 
 
 def options_parse():
     parser = argparse.ArgumentParser(description="Pauses of libgcalloc beside libgc and Go.")
-    build.common_options(parser)
+    driver.common_options(parser)
     parser.add_argument("--live", help="live heaps in MiB, separated by commas",
                         default=[64, 256, 1024],
                         type=lambda text: [int(word) for word in text.split(",")])
@@ -244,20 +240,18 @@ def options_parse():
 
 def main():
     options = options_parse()
-    load = os.getloadavg()[0]
-    build.packages_install(options)
-    bench = build.Bench(options, "pauses")
-    built = build.programs_build(bench, ["pauses"])
+    bench = driver.Bench(options, "pauses")
+    driver.packages_install(options, "--go")
+    driver.library_copy(bench)
+    built = variants.programs_build(bench, ["pauses"])
     columns = [c for c in columns_find(bench) if ("pauses", c.variant) in built and
                (not options.subjects or any(s in c.subject.name for s in options.subjects)) and
                (c.subject.preload is None or os.path.exists(c.subject.preload))]
     cells = measure(bench, columns)
-    facts = build.facts_list(bench, load) + ["- %d rounds, %d writers, GOGC %d, %.0f s in all" % (
-        options.rounds, options.writers, options.gogc, time.monotonic() - runner.STARTED)]
-    parts = ["# Pauses", "\n".join(facts)]
-    if bench.problems:
-        parts.append(build.problems_list(bench))
-    parts += ["## Operations and stops",
+    facts = driver.machine_facts(bench) + driver.collector_facts() + [
+        "- %d rounds, %d writers, GOGC %d, %.0f s in all" % (
+            options.rounds, options.writers, options.gogc, driver.elapsed_s())]
+    parts = ["## Operations and stops",
               "glibc malloc/free has no collector: what its row shows of slow operations is the "
               "machine's own doing. Percentiles are lower edges of buckets 6 % wide; stops are as "
               "exact as the gctrace lines, two digits. p99 of fewer than 100 stops is their "
@@ -267,9 +261,7 @@ def main():
               histogram_table(cells, OPERATION_LIMITS, lambda cell: cell.histogram.items()),
               "## Stops by how long they took",
               histogram_table(cells, STOP_LIMITS, stops_of)]
-    json_write(bench, cells)
-    build.results_write(bench, "pauses.md", parts)
-    return 1 if bench.ours_failed else 0
+    return driver.finish(bench, "pauses", "Pauses", facts, parts, raw_list(cells))
 
 
 if __name__ == "__main__":

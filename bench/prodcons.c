@@ -167,11 +167,11 @@ int main(int argc, char **argv)
 {
     size_t small = 64, medium = 512, large = 1024;
     harness_start(argc, argv);
-    harness_time("prodcons_64", ring_body, &small, 200000, 1);
-    harness_time("prodcons_1024", ring_body, &large, 100000, 1);
-    harness_time("handover10k_64", handover_body, &small, 40, HANDOVER_BLOCKS);
-    harness_time("handover10k_512", handover_body, &medium, 20, HANDOVER_BLOCKS);
-    harness_time("exchange_64", exchange_body, &small, 200, 2 * EXCHANGE_BLOCKS);
+    harness_time_wall("prodcons_64", ring_body, &small, 200000, 1);
+    harness_time_wall("prodcons_1024", ring_body, &large, 100000, 1);
+    harness_time_wall("handover10k_64", handover_body, &small, 40, HANDOVER_BLOCKS);
+    harness_time_wall("handover10k_512", handover_body, &medium, 20, HANDOVER_BLOCKS);
+    harness_time_wall("exchange_64", exchange_body, &small, 200, 2 * EXCHANGE_BLOCKS);
     harness_finish();
     return 0;
 }

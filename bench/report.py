@@ -1,53 +1,53 @@
-"""report -- the parts of the results, from a finished run: what is in which table."""
+"""report -- the parts of run.py's results, from a finished run: what is in which table."""
 import os
-import platform
-import re
-import time
 
-import subjects
+import driver
+import spawn
 import table
 
 COLLECTOR_PROGRAMS = ["binarytrees", "markrate"]
+WANTED = 1.15       # times the best peer; a row above it wants a reason
+CLIFF = 2.0         # between neighbouring sizes, which differ by 1.14 to 1.25
+REASONS = os.path.join(driver.BENCH, "reasons.txt")
 
 
-def machine_describe(columns, compiler, load, library):
-    """What the numbers belong to: machine, kernel, compiler, versions, load."""
-    lscpu = subjects.output_of(["lscpu"])
-    model = re.search(r"Model name:\s*(.*)", lscpu)
-    cache = re.search(r"L3 cache:\s*(.*)", lscpu)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 ** 30
-    try:
-        with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="ascii") as file:
-            huge = re.search(r"\[(\w+)\]", file.read()).group(1)
-    except (OSError, AttributeError):
-        huge = "unknown"
-    here = os.path.dirname(os.path.abspath(__file__))
-    revision = subjects.output_of(["git", "-C", here, "describe", "--always", "--dirty"])
-    versions = ["%s %s" % (s.name, s.version) for s in columns if s.is_peer]
-    libgc = subjects.package_version("libgc-dev")
-    return [
-        "- machine: %s, %d CPUs, L3 %s, %.0f GiB, Linux %s, THP %s" % (
-            model.group(1) if model else platform.machine(), os.cpu_count() or 1,
-            cache.group(1) if cache else "unknown", memory, platform.release(), huge),
-        "- date: %s; load average at start: %.2f%s" % (
-            time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), load,
-            " (**not a quiet machine**)" if load > 0.5 else ""),
-        "- compiler: " + (subjects.output_of(compiler + ["--version"]).splitlines() or ["?"])[0],
-        "- versions: %s; libgc %s" % ("; ".join(versions), libgc or "missing"),
-        "- manual, collect, gc_alloc, hardened: revision %s, %s" % (revision or "?", library),
-    ]
+def time_select(bench):
+    """The rows of time: patterns in ns per operation, real programs in ms of processor time."""
+    return {**bench.select("ns"), **bench.select("ms", ["real"])}
 
 
-def peak_select(run):
+def peak_select(bench):
     """Peak RSS of the preloaded programs."""
-    return {key: row for key, row in run.select("MiB").items()
+    return {key: row for key, row in bench.select("MiB").items()
             if "peak_rss" in key[1] and key[0] not in COLLECTOR_PROGRAMS}
 
 
-def summary_report(run, counts, names, peers):
-    """One line per kind of table: geometric means over all its rows."""
-    kinds = [("time", run.select("ns")), ("RSS over requested", run.select("x")),
-             ("peak RSS", peak_select(run)), ("instructions", counts)]
+def sweep_select(bench, kind):
+    """Size -> subject -> values, in the order of the sizes."""
+    rows = {int(case.split("_")[1]): row for (_, case), row in bench.select("sweep-ns").items()
+            if case.startswith(kind + "_")}
+    return dict(sorted(rows.items()))
+
+
+def sweep_rows(bench, kind, sizes=None):
+    """Rows for table.py; by default every size."""
+    return {("sweep", "%s %s" % (kind, size_name(size))): row
+            for size, row in sweep_select(bench, kind).items() if sizes is None or size in sizes}
+
+
+def size_name(size):
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return "%g %s" % (size / unit, name)
+    return "%d B" % size
+
+
+def summary_report(bench, counts, names, peers):
+    """One line per kind of row: geometric means over all of them."""
+    kinds = [("time", time_select(bench)), ("peak RSS", peak_select(bench)),
+             ("RSS over requested", bench.select("x")), ("instructions", counts),
+             ("size sweep, touch", sweep_rows(bench, "touch")),
+             ("size sweep, grow", sweep_rows(bench, "grow"))]
     lines, notes = [], []
     for kind, rows in kinds:
         if not rows:
@@ -58,8 +58,9 @@ def summary_report(run, counts, names, peers):
         lines.append(["%s, %d rows" % (kind, len(rows))] +
                      [table.ratio(means[name]) + ("*" if None in columns[name] else "")
                       for name in names])
-        best = min((mean, name) for name, mean in means.items() if name in peers and mean)
-        if means.get("manual"):
+        best = min(((mean, name) for name, mean in means.items() if name in peers and mean),
+                   default=None)
+        if means.get("manual") and best:
             notes.append("%s %.2f of %s" % (kind, means["manual"] / best[0], best[1]))
     if not lines:
         return []
@@ -68,46 +69,106 @@ def summary_report(run, counts, names, peers):
     if notes:
         parts.append("Manual beside the best single peer (its geometric mean over the peer's): " +
                      "; ".join(notes) + ".")
+    overhead = table.column_geomean(time_select(bench), "collect", "manual")
+    if overhead:
+        parts.append("Mode collect over mode manual, geometric mean of time: %.3f" % overhead)
     return parts
 
 
-def malloc_report(run, names, peers):
-    """The tables of time and memory of the preloaded programs."""
-    timed = run.select("ns")
+def ratios_report(bench, counts, names, peers):
+    """The one table of ratios."""
+    sections = [("time, ns per operation; real programs ms of processor time", time_select(bench)),
+                ("peak RSS, MiB", peak_select(bench)),
+                ("RSS over requested bytes", bench.select("x")),
+                ("instructions per malloc+free, the loop subtracted", counts)]
+    if not any(rows for _, rows in sections):
+        return []
+    return ["## Ratios to the best peer of each row (less is better)",
+            "`~`: rounds differ by more than %d %%; `*`: some rows missing." % (
+                100 * table.NOISY_SPREAD),
+            table.ratio_table(sections, names, peers)]
+
+
+def reasons_read():
+    """Case -> why it is above WANTED, from reasons.txt."""
+    reasons = {}
+    with open(REASONS, encoding="utf-8") as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                case, _, reason = line.partition(":")
+                reasons[case.strip()] = reason.strip()
+    return reasons
+
+
+def weakest_report(bench, peers):
+    """Rows where manual is above WANTED, the worst first, each with its reason."""
+    reasons, found = reasons_read(), []
+    for kind, rows in (("time", time_select(bench)), ("memory", peak_select(bench)),
+                       ("memory", bench.select("x"))):
+        for (_, case), row in rows.items():
+            name, _ = table.best_peer(row, peers)
+            ratio = table.row_ratios(row, ["manual"], peers)[0]
+            if ratio and ratio > WANTED:
+                found.append((ratio, [case, kind, table.ratio(ratio), name,
+                                      reasons.get(case, "-")]))
+    if not found:
+        return []
+    found.sort(key=lambda item: -item[0])
+    return ["## Where mode manual is above %.2f times the best peer" % WANTED,
+            table.markdown(["case", "kind", "ratio", "best peer", "reason"],
+                           [line for _, line in found])]
+
+
+def details_report(bench, names):
+    """Medians and spreads, and what has no ratio."""
     parts = []
-    if timed:
-        parts += ["## Time: ratio to the best peer of each row (less is better)",
-                  "`~`: rounds differ by more than %d %%; `*`: some rows missing." % (
-                      100 * table.NOISY_SPREAD),
-                  table.ratio_table(timed, names, peers, "ns")]
-        overhead = table.column_geomean(timed, "collect", "manual")
-        if overhead:
-            parts.append("Mode collect over mode manual, geometric mean: %.3f" % overhead)
-        parts += ["## Time: medians in ns per operation, and half the spread",
-                  table.median_table(timed, names, "ns")]
-    sizes = run.select("x")
-    if sizes:
-        parts += ["## Memory: RSS over requested bytes, ratio to the best peer",
-                  table.ratio_table(sizes, names, peers, "x")]
-    left = {key: row for key, row in run.select("MiB").items() if "peak_rss" not in key[1]}
-    left.update(run.select("KiB"))
+    if time_select(bench):
+        parts += ["## Time: medians, and half the spread of the rounds",
+                  table.median_table(time_select(bench), names, "ns or ms")]
+    left = {key: row for key, row in bench.select("MiB").items() if "peak_rss" not in key[1]}
+    left.update(bench.select("KiB"))
+    left.update(bench.select("MiB-256"))
     if left:
-        parts += ["## Memory: left after everything was freed (MiB), grown by thread churn (KiB)",
+        parts += ["## Memory: left after everything was freed (MiB), grown by thread churn (KiB), "
+                  "with 256 threads alive (MiB)",
                   table.median_table(left, names, "MiB or KiB", with_spread=False)]
-    peak = peak_select(run)
-    if peak:
-        parts += ["## Memory: peak RSS of each program, ratio to the best peer",
-                  table.ratio_table(peak, names, peers, "MiB")]
-    cycles = {key: row for key, row in run.select("cycles").items()
+    cycles = {key: row for key, row in bench.select("cycles").items()
               if key[0] not in COLLECTOR_PROGRAMS}
     if cycles:
         parts += ["## Collections in mode collect, per run of the program",
                   table.median_table(cycles, ["collect"], "cycles", with_spread=False)]
-    started = run.select("us")
-    if started:
-        parts += ["## Start-up: us from spawn to exit of a process with one malloc",
-                  table.median_table(started, names, "us", with_spread=False)]
-    return parts
+    return parts + spawn.report(bench, names)
+
+
+def cliffs_find(bench, kind, names):
+    """[(subject, size, next size, ns, ns)]: steps of more than CLIFF upwards."""
+    rows = list(sweep_select(bench, kind).items())
+    found = []
+    for name in names:
+        for (size, row), (next_size, next_row) in zip(rows, rows[1:]):
+            low, high = table.median(row.get(name)), table.median(next_row.get(name))
+            if low and high and high > CLIFF * low:
+                found.append((name, size, next_size, low, high))
+    return found
+
+
+def sweep_report(bench, names, peers):
+    """The sizes that are powers of two, and every step that is too high."""
+    if not bench.select("sweep-ns"):
+        return []
+    parts = ["## Size sweep, 1 B to 64 MiB: ratios at the powers of two (all sizes: sweep.svg)",
+             "touch: malloc, a byte written per 4 KiB, free. grow: malloc of half of it, realloc "
+             "to this size, free."]
+    powers = {1 << shift for shift in range(27)}
+    parts.append(table.ratio_table([(kind + ", ns", sweep_rows(bench, kind, powers))
+                                    for kind in ("touch", "grow")], names, peers))
+    cliffs = [[kind, name, "%s -> %s" % (size_name(size), size_name(next_size)),
+               "%s -> %s" % (table.number(low), table.number(high)), "%.1f" % (high / low)]
+              for kind in ("touch", "grow")
+              for name, size, next_size, low, high in cliffs_find(bench, kind, names)]
+    return parts + ["### Steps of more than %g times between neighbouring sizes" % CLIFF,
+                    table.markdown(["sweep", "allocator", "sizes", "ns", "times"], cliffs)
+                    if cliffs else "None."]
 
 
 def hardened_report(hardened, counts):
@@ -127,22 +188,22 @@ def hardened_report(hardened, counts):
             table.markdown(["case", "manual", "hardened", "ratio"], lines)]
 
 
-def collector_report(run, names):
+def collector_report(bench, names):
     parts = []
     heaps = names + ["gc_alloc", "gc_alloc 4M", "libgc", "libgc 64M"]
-    trees = run.select("ms", ["binarytrees"])
+    trees = bench.select("ms", ["binarytrees"])
     if trees:
         heaps = [name for name in heaps if any(name in row for row in trees.values())]
-        peak = {key: row for key, row in run.select("MiB", ["binarytrees"]).items()}
+        peak = bench.select("MiB", ["binarytrees"])
         parts += ["## Collectors: binary-trees, wall and processor time in ms (less is better)",
                   "malloc/free under each allocator, then the same program with a collector.",
                   table.median_table(trees, heaps, "ms"),
                   table.median_table(peak, heaps, "MiB", with_spread=False),
-                  table.median_table(run.select("cycles", ["binarytrees"]), heaps, "collections",
-                                     with_spread=False)]
-    marks = dict(run.select("ms", ["markrate"]))
+                  table.median_table(bench.select("cycles", ["binarytrees"]), heaps,
+                                     "collections", with_spread=False)]
+    marks = dict(bench.select("ms", ["markrate"]))
     for unit in ("MiB-live", "Mobj/s", "MiB/s", "MiB"):
-        marks.update(run.select(unit, ["markrate"]))
+        marks.update(bench.select(unit, ["markrate"]))
     if marks:
         rows = dict(sorted(marks.items(), key=lambda item: "random" in item[0][1]))
         columns = [n for n in ["gc_alloc", "libgc", "libgc 1 marker", "plain walk"]
@@ -155,17 +216,8 @@ def collector_report(run, names):
     return parts
 
 
-def collector_counts_report(counts):
+def counts_report(counts, names):
     if not counts:
         return []
-    return ["## Instructions per allocation of a collector, no collections (callgrind)",
-            table.median_table(counts, ["gc_alloc", "libgc", "glibc"], "instructions",
-                               with_spread=False)]
-
-
-def counts_report(counts, names, peers):
-    if not counts:
-        return []
-    return ["## Instructions per malloc+free, the loop subtracted (callgrind)",
-            table.median_table(counts, names, "instructions", with_spread=False),
-            "Ratios to the best peer:", table.ratio_table(counts, names, peers, "instructions")]
+    return ["## Instructions per malloc+free, the loop subtracted",
+            table.median_table(counts, names, "instructions", with_spread=False)]

@@ -65,14 +65,14 @@ static void rss_run(const struct rss_names *names, unsigned count)
     memset(blocks, 0, count * sizeof blocks[0]);
     uint64_t baseline_bytes = harness_rss_bytes();
 
-    uint64_t start_ns = harness_now_ns();
+    uint64_t start_ns = harness_cpu_ns();
     uint64_t live_bytes = blocks_fill(count);
-    harness_report(names->alloc, "ns", (double)(harness_now_ns() - start_ns) / count);
+    harness_report(names->alloc, "ns", (double)(harness_cpu_ns() - start_ns) / count);
     harness_report(names->full, "x", rss_above(baseline_bytes) / (double)live_bytes);
 
-    start_ns = harness_now_ns();
+    start_ns = harness_cpu_ns();
     live_bytes -= blocks_free(count, 90);
-    harness_report(names->free, "ns", (double)(harness_now_ns() - start_ns) / (count * 0.9));
+    harness_report(names->free, "ns", (double)(harness_cpu_ns() - start_ns) / (count * 0.9));
     harness_sleep_ms(SETTLE_MS);
     harness_report(names->after90, "x", rss_above(baseline_bytes) / (double)live_bytes);
 

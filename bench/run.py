@@ -1,376 +1,201 @@
 #!/usr/bin/env python3
-"""run -- builds the benchmark programs, runs them under every allocator, prints the tables.
+"""run -- the allocators side by side: our own programs, real programs, start-up, instructions.
 
-Usage: bench/run.py [--quick | --full | --smoke] [options] [peer.so | name=peer.so ...]
-Writes build/bench/results.md (the tables) and build/bench/results.json (every measurement).
+Usage: bench/run.py [--quick | --full | --smoke] [options] [[name[:version]=]peer.so ...]
+Writes build/bench/results.md (the tables), build/bench/results.json (every measurement) and
+build/bench/plots/*.svg; with --publish also bench/RESULTS.md and bench/plots/.
 See bench/README.md for what the programs ask and how to read the tables.
 """
 import argparse
 import concurrent.futures
-import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 
 sys.dont_write_bytecode = True
+import driver  # noqa: E402
+import plots  # noqa: E402
+import programs  # noqa: E402
 import report  # noqa: E402
+import spawn  # noqa: E402
 import subjects  # noqa: E402
-import table  # noqa: E402
+import variants  # noqa: E402
 
-BENCH = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(BENCH)
-OUT = os.path.join(ROOT, "build", "bench")
-FLAGS = ["-O2", "-g", "-std=gnu17", "-fno-builtin", "-fno-plt", "-Wall", "-Wextra", "-pthread"]
-
-# Program, arguments: what runs under each preloaded allocator, once per round.
-MALLOC_RUNS = [("pairs", []), ("batch", []), ("churn", []), ("prodcons", []), ("larson", []),
-               ("threadchurn", []), ("growth", []), ("large", [])]
-# Slow, and steady enough to be run less often.
-MEMORY_RUNS = [("rss", ["--only=rss24"]), ("rss", ["--only=rssmix"])]
-HARDENED_RUNS = [("pairs", []), ("batch", []), ("churn", [])]
-PROGRAMS = ["pairs", "batch", "churn", "prodcons", "larson", "threadchurn", "growth", "large",
-            "rss", "startup"]
+# What runs under each preloaded allocator, once per round.
+MALLOC_PROGRAMS = ["pairs", "batch", "churn", "prodcons", "asymmetric", "larson", "turnover",
+                   "smallbatches", "exitleak", "threadchurn", "falseshare", "scaling", "growth",
+                   "large"]
+# Slow, and steady enough to be run less often: program, arguments.
+MEMORY_RUNS = [("rss", ["--only=rss24"]), ("rss", ["--only=rssmix"]), ("fragment", []),
+               ("sweep", [])]
+HARDENED_PROGRAMS = ["pairs", "batch", "churn"]
+PROGRAMS = MALLOC_PROGRAMS + ["rss", "fragment", "sweep", "startup"]
 COLLECTOR_PASSES = {"binarytrees": [["--only=trees_1thr"], ["--only=trees_2thr"]],
                     "markrate": [["--only=mark_ordered"], ["--only=mark_random"]]}
 
-# Program, case, the case that is the bare loop, operations per iteration, two iteration counts.
+# What a mode does: rounds of our programs, of the slow ones and of the real ones, iterations
+# times scale, work of the real programs times real, runs of each small command, and rounds of
+# and scale of the collector programs.
+MODES = {
+    "quick": dict(rounds=3, memory_rounds=1, real_rounds=1, scale=0.5, real=0.5, spawns=50,
+                  collector_rounds=1, collector_scale=1.0),
+    "full": dict(rounds=7, memory_rounds=3, real_rounds=3, scale=1.0, real=1.0, spawns=1000,
+                 collector_rounds=2, collector_scale=2.0),
+    "smoke": dict(rounds=1, memory_rounds=1, real_rounds=1, scale=0.02, real=0.05, spawns=2,
+                  collector_rounds=1, collector_scale=0.02),
+}
+
+# Program, case, the case that is the bare loop with its program, iterations to count.
 COUNT_CASES = [
-    ("pairs", "pair_64", "pair_none", 1, 1000, 201000),
-    ("pairs", "live_64", "pair_none", 1, 1000, 201000),
-    ("pairs", "live_1024", "pair_none", 1, 1000, 201000),
-    ("batch", "batch1k_lifo_64", "batch1k_none", 1000, 10, 210),
-    ("batch", "batch1k_rand_64", "batch1k_none", 1000, 10, 210),
-    ("growth", "calloc_64", "pair_none", 1, 1000, 201000),
+    ("pairs", "pair_64", "pair_none", 200),
+    ("pairs", "live_64", "pair_none", 200),
+    ("pairs", "live_1024", "pair_none", 200),
+    ("pairs", "pair_16384", "pair_none", 200),
+    ("batch", "batch1k_lifo_64", "batch1k_none", 1),
+    ("batch", "batch1k_rand_64", "batch1k_none", 1),
+    ("batch", "batch1k_fifo_1024", "batch1k_none", 1),
+    ("growth", "calloc_64", "pair_none", 200),
+    ("growth", "calloc_1024", "pair_none", 200),
 ]
-# The same for collectors, each with its collections turned off.
-COLLECTOR_COUNTS = [("gcpairs", case, "gc_none", 1, 1000, 101000)
-                    for case in ("gc_16", "gc_64", "gc_512", "gc_bytes_64")]
 # What hardened mode costs does not depend on noise: these rows also show that it is on at all.
 HARDENED_COUNTS = [case for case in COUNT_CASES if case[1] in ("live_64", "batch1k_rand_64")]
 
 
-class Run:
-    """What one invocation has learned: measurements, and what went wrong."""
+class Run(driver.Bench):
+    """driver.Bench with the samples of fragment: subject name -> [(number, live MiB, RSS MiB)]."""
 
     def __init__(self, options):
-        self.options = options
-        self.library = os.path.join(OUT, "libgcalloc.so")
-        self.archive = os.path.join(OUT, "libgcalloc.a")
-        self.results = {}    # (program, case, unit) -> subject name -> values
-        self.problems = []   # printed where they happen and again in the results
-        self.ours_failed = False
+        super().__init__(options)
+        self.samples = {}
 
-    def complain(self, text, is_ours=False):
-        line = "SKIP " + text
-        if line not in self.problems:
-            self.problems.append(line)
-            print(line, file=sys.stderr, flush=True)
-        self.ours_failed = self.ours_failed or is_ours
-
-    def record(self, program, name, lines, part=""):
-        for case, unit, value in lines:
-            case = "peak_rss " + (part or program) if case == "peak_rss" else case
-            key = (program, case, unit)
-            self.results.setdefault(key, {}).setdefault(name, []).append(value)
-
-    def select(self, unit, programs=None):
-        """(program, case) -> subject -> values, of one unit."""
-        return {(program, case): row for (program, case, row_unit), row in self.results.items()
-                if row_unit == unit and (programs is None or program in programs)}
+    def wants(self, program):
+        return not self.options.only or program in self.options.only
 
 
-def compiler():
-    return os.environ.get("CC", "cc").split()
-
-
-def program_build(output, source, extra=()):
-    command = compiler() + FLAGS + ["-o", os.path.join(OUT, output),
-                                    os.path.join(BENCH, source + ".c"),
-                                    os.path.join(BENCH, "harness.c")] + list(extra)
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if done.stderr:
-        print(done.stderr, file=sys.stderr)
-    return done.returncode == 0
-
-
-def library_copy(run):
-    """Measures a copy of the library: a build beside a run must not mix two versions."""
-    os.makedirs(OUT, exist_ok=True)
-    for copy in (run.library, run.archive):
-        original = os.path.join(os.path.abspath(run.options.build), os.path.basename(copy))
-        if os.path.exists(copy):
-            os.remove(copy)
-        if os.path.exists(original):
-            shutil.copy2(original, copy)
-        else:
-            run.complain("%s is missing, run make first" % os.path.relpath(original), is_ours=True)
-
-
-def library_describe(run):
-    if not os.path.exists(run.library):
-        return "missing"
-    with open(run.library, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()[:12]
-    built = time.strftime("%H:%M:%S UTC", time.gmtime(os.path.getmtime(run.library)))
-    return "libgcalloc.so %s, built %s" % (digest, built)
-
+# --- our programs ----------------------------------------------------------------------------
 
 def programs_build(run):
     """Builds what every subject shares, and one variant of the collector programs per heap."""
+    counted = set() if run.options.no_counts else {case[0] for case in COUNT_CASES}
+    hardened = set() if run.options.no_hardened else set(HARDENED_PROGRAMS)
     for program in PROGRAMS:
-        if not program_build(program, program):
+        if not (run.wants(program) or program in counted | hardened | {"startup"}):
+            continue
+        if not driver.program_build(run, program, program):
             raise SystemExit("bench/run.py: cannot compile bench/%s.c" % program)
-    variants = {"malloc": []}
-    if os.path.exists(run.archive):
-        variants["gcalloc"] = ["-DBENCH_HEAP_GCALLOC", "-I" + os.path.join(ROOT, "include"),
-                               run.archive, "-lpthread"]
-    variants["libgc"] = ["-DBENCH_HEAP_LIBGC", "-lgc"]
-    built = []
-    for variant, extra in variants.items():
-        programs = report.COLLECTOR_PROGRAMS + ["gcpairs"]
-        if all([program_build(p + "-" + variant, p, extra) for p in programs]):
-            built.append(variant)
-        else:
-            run.complain("%s: the collector programs do not compile against it" % variant,
-                         is_ours=variant != "libgc")
-    return built
+    programs.launcher_build(run)
+    if run.options.no_collectors:
+        return set()
+    return variants.programs_build(run, report.COLLECTOR_PROGRAMS, ("malloc", "gcalloc", "libgc"))
 
 
-def output_parse(text):
-    """(provider of malloc, [(case, unit, value)]) from a program's lines."""
-    provider, lines = "", []
-    for line in text.splitlines():
-        if line.startswith("# malloc "):
-            provider = line[len("# malloc "):]
-        elif not line.startswith("#"):
-            case, unit, value = line.split()
-            lines.append((case, unit, float(value)))
-    return provider, lines
-
-
-def program_run(run, subject, program, arguments):
-    """Runs one program under one subject and records its lines; a failure is said aloud."""
-    name = subject.name
-    command = [os.path.join(OUT, program)] + arguments
-    what = "%s: %s %s" % (name, program, " ".join(arguments))
-    try:
-        done = subprocess.run(command, env=subject.environment(), stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-                              timeout=run.options.timeout, check=False)
-    except subprocess.TimeoutExpired:
-        run.complain(what + ": no end after %d s" % run.options.timeout, not subject.is_peer)
-        return
-    if done.returncode != 0:
-        run.complain(what + ": exit status %d: %s" % (done.returncode, done.stderr.strip()[-200:]),
-                     not subject.is_peer)
-        return
-    provider, lines = output_parse(done.stdout)
-    if subject.preload and os.path.realpath(provider) != os.path.realpath(subject.preload):
-        run.complain(what + ": the preload did not take, malloc is " + provider,
-                     not subject.is_peer)
-        return
-    part = "".join(a[len("--only="):] for a in arguments if a.startswith("--only="))
-    program = program.split("-")[0]
-    if "gctrace=1" in subject.settings.get("GCALLOC_DEBUG", ""):
-        cycles = len(re.findall(r"^gc \d+ @", done.stderr, re.MULTILINE))
-        lines.append(((part or program) + "_cycles", "cycles", cycles))
-    run.record(program, name, lines, part)
+def samples_take(run, subject, text):
+    found = re.findall(r"^# sample (\d+) ([\d.]+) ([\d.]+)$", text, re.MULTILINE)
+    run.samples[subject.name] = [(int(number), float(live), float(rss))
+                                 for number, live, rss in found]
 
 
 def rounds_run(run, columns, runs, rounds, arguments):
     """Round robin: every round runs every program under every subject, starting elsewhere."""
     for number in range(rounds):
         for program, own_arguments in runs:
-            if run.options.only and program not in run.options.only:
+            if not run.wants(program):
                 continue
-            progress("round %d/%d %s" % (number + 1, rounds, program))
+            driver.progress("round %d/%d %s" % (number + 1, rounds, program))
             shift = number % len(columns)
             for subject in columns[shift:] + columns[:shift]:
-                program_run(run, subject, program, own_arguments + arguments)
+                done = driver.program_run(run, subject, program, own_arguments + arguments)
+                if done and program == "fragment":
+                    samples_take(run, subject, done.stdout)
 
 
-def heaps_of(program, columns, variants):
+# --- real programs ---------------------------------------------------------------------------
+
+def cycles_record(run, subject, case, errors):
+    if subject.is_traced():
+        run.record("real", subject.name, [
+            (case + "_cycles", "cycles", driver.cycles_count(errors))])
+
+
+def real_run(run, columns):
+    """Processor time and peak RSS of real programs; the output must be the same under all."""
+    chosen, expected = programs.programs_usable(run, run.options.real), {}
+    for number in range(run.options.real_rounds):
+        shift = number % len(columns)
+        for program in chosen:
+            driver.progress("round %d/%d %s" % (number + 1, run.options.real_rounds,
+                                                program.name))
+            for subject in columns[shift:] + columns[:shift]:
+                sample = programs.sample_take(run, program, subject, expected)
+                if sample:
+                    run.record("real", subject.name, [
+                        (program.name, "ms", sample.cpu * 1000),
+                        (program.name + "_wall", "wall-ms", sample.wall * 1000),
+                        ("peak_rss " + program.name, "MiB", sample.rss)])
+                    cycles_record(run, subject, program.name, sample.errors)
+
+
+# --- collector programs ----------------------------------------------------------------------
+
+def heaps_of(program, columns, built):
     """(subject, variant of the program) for each column of a collector program's table."""
     wanted = subjects.collectors_find(program)
-    heaps = [(subject, variant) for subject, variant in wanted if variant in variants]
+    heaps = [(subject, variant) for subject, variant in wanted if (program, variant) in built]
     if program == "markrate":
         # The walk is by the program itself, not by malloc: one allocator is enough.
         return heaps + [(subjects.Subject("plain walk"), "malloc")]
     return [(subject, "malloc") for subject in columns] + heaps
 
 
-def collectors_run(run, columns, variants, rounds, arguments):
+def collectors_run(run, columns, built):
     """The collector programs: malloc versions under each allocator, then each collector."""
-    for number in range(rounds):
+    scale = ["--scale=%g" % run.options.collector_scale]
+    for number in range(run.options.collector_rounds):
         for program in report.COLLECTOR_PROGRAMS:
-            if run.options.only and program not in run.options.only:
+            if not run.wants(program):
                 continue
-            progress("round %d/%d %s" % (number + 1, rounds, program))
-            for subject, variant in heaps_of(program, columns, variants):
+            driver.progress("round %d/%d %s" % (number + 1, run.options.collector_rounds, program))
+            for subject, variant in heaps_of(program, columns, built):
                 for own in COLLECTOR_PASSES[program]:
-                    program_run(run, subject, program + "-" + variant, own + arguments)
+                    driver.program_run(run, subject, program + "-" + variant, own + scale)
 
 
-def count_instructions(subject, program, case, iterations):
-    """Instructions of one whole run under callgrind, or (None, why)."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-               os.path.join(OUT, program), "--only=" + case, "--iters=%d" % iterations]
-    try:
-        done = subprocess.run(command, env=subject.environment(), stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return None, str(error)[:200]
-    collected = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode != 0 or not collected:
-        return None, "exit status %d: %s" % (done.returncode, done.stderr.strip()[-200:])
-    return int(collected.group(1)), ""
+# --- instruction counts ----------------------------------------------------------------------
 
-
-def count_per_operation(subject, program, case, operations, few, many):
-    """The difference of two runs, so that start-up and warm-up cancel out."""
-    counts = []
-    for iterations in (few, many):
-        count, why = count_instructions(subject, program, case, iterations)
-        if count is None:
-            return None, why
-        counts.append(count)
-    return (counts[1] - counts[0]) / ((many - few) * operations), ""
+def count_run(run, subject, program, case, iterations):
+    """Instructions per operation of a case, its loop included; None after a complaint."""
+    what = "%s: instructions of %s" % (subject.name, case)
+    done = driver.command_run(run, subject, [
+        run.path(program), "--only=" + case, "--count=%d" % iterations], what)
+    if done is None:
+        return None
+    _, lines = driver.output_parse(done.stdout)
+    return next(value for name, unit, value in lines if name == case and unit == "instructions")
 
 
 def counts_run(run, columns, cases):
     """case -> subject -> instructions per operation, the bare loop subtracted."""
-    if not subjects.output_of(["valgrind", "--version"]):
-        run.complain("instruction counts: valgrind is not installed (see bench/install.sh)")
-        return {}
-    progress("instruction counts")
-    plain = subjects.Subject("none")
-    loops = {}
-    for program, _, loop, operations, few, many in cases:
+    driver.progress("instruction counts")
+    plain, loops, jobs, counts = subjects.Subject("none"), {}, {}, {}
+    for program, _, loop, iterations in cases:
         if loop not in loops:
             owner = "pairs" if loop == "pair_none" else program
-            loops[loop], why = count_per_operation(plain, owner, loop, operations, few, many)
-            if loops[loop] is None:
-                run.complain("instruction counts: the bare loop: " + why)
-                return {}
-    jobs = {}
+            loops[loop] = count_run(run, plain, owner, loop, iterations)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for program, case, loop, operations, few, many in cases:
+        for program, case, loop, iterations in cases:
             for subject in columns:
-                jobs[pool.submit(count_per_operation, subject, program, case, operations, few,
-                                 many)] = (program, case, loop, subject)
-    counts = {}
+                jobs[pool.submit(count_run, run, subject, program, case, iterations)] = (
+                    program, case, loop, subject)
     for job, (program, case, loop, subject) in jobs.items():
-        value, why = job.result()
-        if value is None:
-            run.complain("%s: instruction count of %s: %s" % (subject.name, case, why),
-                         not subject.is_peer)
-            continue
-        counts.setdefault((program, case), {})[subject.name] = [value - loops[loop]]
+        if job.result() is not None and loops[loop] is not None:
+            row = counts.setdefault((program, case), {})
+            row[subject.name] = [job.result() - loops[loop]]
     return counts
 
 
-def collector_counts_run(run, variants):
-    """case -> subject -> instructions per allocation, the bare loop subtracted."""
-    if not subjects.output_of(["valgrind", "--version"]):
-        return {}       # counts_run has said so
-    progress("instruction counts of collectors")
-    counts = {}
-    for variant, subject in subjects.uncollected_find():
-        if variant not in variants:
-            continue
-        program = "gcpairs-" + variant
-        loop, why = count_per_operation(subject, program, "gc_none", 1, 1000, 101000)
-        for _, case, _, operations, few, many in COLLECTOR_COUNTS:
-            value = None
-            if loop is not None:
-                value, why = count_per_operation(subject, program, case, operations, few, many)
-            if value is None:
-                run.complain("%s: instruction count of %s: %s" % (subject.name, case, why),
-                             not subject.is_peer)
-                continue
-            counts.setdefault(("gcpairs", case), {})[subject.name] = [value - loop]
-    return counts
-
-
-def startup_run(run, columns, runs_per_subject):
-    """Time from spawn to exit of a process that allocates one block."""
-    progress("start-up")
-    path = os.path.join(OUT, "startup")
-    samples = {subject.name: [] for subject in columns}
-    for _ in range(runs_per_subject):
-        for subject in columns:
-            start = time.perf_counter()
-            child = os.posix_spawn(path, [path], subject.environment(), file_actions=[
-                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
-            _, status = os.waitpid(child, 0)
-            if status != 0:
-                run.complain("%s: startup: wait status %d" % (subject.name, status),
-                             not subject.is_peer)
-                continue
-            samples[subject.name].append((time.perf_counter() - start) * 1e6)
-    for name, values in samples.items():
-        if values:
-            run.record("startup", name, [("startup_time", "us", table.median(values))])
-    for subject in columns:
-        program_run(run, subject, "startup", [])
-
-
-def progress(text):
-    elapsed = time.monotonic() - STARTED
-    print("bench: %3d s, %s" % (elapsed, text), file=sys.stderr, flush=True)
-
-
-def results_write(run, parts):
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    with open(os.path.join(OUT, "results.md"), "w", encoding="utf-8") as file:
-        file.write(text)
-    raw = [{"program": p, "case": c, "unit": u, "values": row}
-           for (p, c, u), row in run.results.items()]
-    with open(os.path.join(OUT, "results.json"), "w", encoding="utf-8") as file:
-        json.dump(raw, file, indent=1)
-
-
-def options_parse():
-    parser = argparse.ArgumentParser(description="Benchmarks of libgcalloc beside its peers.")
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--quick", action="store_true", help="3 rounds, minutes (the default)")
-    mode.add_argument("--full", action="store_true", help="9 rounds, three times the iterations")
-    mode.add_argument("--smoke", action="store_true", help="1 round, few iterations: does it run?")
-    parser.add_argument("--rounds", type=int, help="rounds instead of the mode's own number")
-    parser.add_argument("--scale", type=float, help="iterations times this")
-    parser.add_argument("--only", type=lambda text: text.split(","),
-                        help="programs to run, separated by commas")
-    parser.add_argument("--also", action="append", default=[], metavar="NAME=PATH",
-                        help="another library, not counted as a peer")
-    parser.add_argument("--build", default=os.path.join(ROOT, "build"),
-                        help="where libgcalloc.so and libgcalloc.a are (default: build)")
-    parser.add_argument("--timeout", type=int, default=60, help="seconds for one program run")
-    parser.add_argument("--no-counts", action="store_true", help="no instruction counts")
-    parser.add_argument("--no-collectors", action="store_true", help="no collector programs")
-    parser.add_argument("--no-install", action="store_true", help="do not call bench/install.sh")
-    parser.add_argument("peers", nargs="*", metavar="NAME=PATH", help="more peers: libraries")
-    options = parser.parse_args()
-    rounds, scale = (9, 3.0) if options.full else (1, 0.02) if options.smoke else (3, 1.0)
-    options.rounds = options.rounds or rounds
-    options.scale = options.scale or scale
-    options.memory_rounds = 3 if options.full else 1
-    return options
-
-
-def columns_find(run):
-    """Every preloaded subject, ours last."""
-    columns = subjects.peers_find(run.complain)
-    columns += subjects.extras_parse(run.options.peers, is_peer=True)
-    columns += subjects.extras_parse(run.options.also, is_peer=False)
-    if os.path.exists(run.library):
-        columns += subjects.ours_find(run.library)
-    return columns
-
+# --- all of it -------------------------------------------------------------------------------
 
 def hardened_run(run, arguments):
     """A run of its own beside plain mode manual, with a table of its own."""
@@ -378,7 +203,8 @@ def hardened_run(run, arguments):
     counts = {}
     if os.path.exists(run.library):
         columns = [subjects.manual_find(run.library), subjects.hardened_find(run.library)]
-        rounds_run(hardened, columns, HARDENED_RUNS, min(run.options.rounds, 3), arguments)
+        rounds_run(hardened, columns, [(program, []) for program in HARDENED_PROGRAMS],
+                   min(run.options.rounds, 3), arguments)
         if not run.options.no_counts:
             counts = counts_run(hardened, columns, HARDENED_COUNTS)
     run.problems += [line for line in hardened.problems if line not in run.problems]
@@ -386,51 +212,88 @@ def hardened_run(run, arguments):
     return report.hardened_report(hardened, counts)
 
 
-def everything_run(run, columns, variants):
-    """Runs all parts; returns the report, part by part."""
+def everything_run(run, columns, built):
+    """Runs all parts; returns (instruction counts, the tables of the collectors)."""
     options = run.options
+    arguments = ["--scale=%g" % options.scale] + (["--reps=1"] if options.smoke else [])
+    rounds_run(run, columns, [(program, []) for program in MALLOC_PROGRAMS], options.rounds,
+               arguments)
+    rounds_run(run, columns, MEMORY_RUNS, options.memory_rounds,
+               ["--scale=%g" % min(2 * options.scale, 1.0)] + arguments[1:])
+    real_run(run, columns)
+    if run.wants("spawn"):
+        driver.progress("start-up")
+        spawn.measure(run, columns, options.spawns)
+    hardened = [] if options.no_hardened else hardened_run(run, arguments)
+    if not options.no_collectors:
+        collectors_run(run, columns, built)
+    cases = COUNT_CASES[:1] if options.smoke else COUNT_CASES
+    counts = {} if options.no_counts else counts_run(run, columns, cases)
+    names = [subject.name for subject in columns]
+    return counts, hardened + report.collector_report(run, names)
+
+
+def report_make(run, columns, counts, others):
+    """All tables, and the plots beside them."""
     names = [subject.name for subject in columns]
     peers = [subject.name for subject in columns if subject.is_peer]
-    arguments = ["--scale=%g" % options.scale]
-    rounds_run(run, columns, MALLOC_RUNS, options.rounds, arguments)
-    memory_scale = ["--scale=%g" % min(options.scale, 1.0)]
-    rounds_run(run, columns, MEMORY_RUNS, options.memory_rounds, memory_scale)
-    if not options.only or "startup" in options.only:
-        startup_run(run, columns, 30 * options.rounds)
-    hardened = hardened_run(run, arguments)
-    if not options.no_collectors:
-        collector_scale = ["--scale=%g" % (4.0 if options.full else min(options.scale, 1.0))]
-        collectors_run(run, columns, variants, options.rounds, collector_scale)
-    counts = {} if options.no_counts else counts_run(run, columns, COUNT_CASES)
+    written = plots.plots_write(run, run.path("plots"), names, peers, run.samples)
     parts = report.summary_report(run, counts, names, peers)
-    parts += report.malloc_report(run, names, peers)
-    parts += report.counts_report(counts, names, peers)
-    if variants and not options.no_counts and not options.no_collectors:
-        parts += report.collector_counts_report(collector_counts_run(run, variants))
-    return parts + hardened + report.collector_report(run, names)
+    parts += report.weakest_report(run, peers)
+    parts += report.ratios_report(run, counts, names, peers)
+    parts += ["![%s](plots/%s)" % plot for plot in written]
+    parts += report.sweep_report(run, names, peers)
+    parts += report.details_report(run, names)
+    return parts + report.counts_report(counts, names) + others
+
+
+def publish(run):
+    """Puts the results where they are kept: only on request, for it changes the source tree."""
+    shutil.copy2(run.path("results.md"), os.path.join(driver.BENCH, "RESULTS.md"))
+    kept = os.path.join(driver.BENCH, "plots")
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(run.path("plots"), kept)
+
+
+def options_parse():
+    parser = argparse.ArgumentParser(description="Benchmarks of libgcalloc beside its peers.")
+    mode = driver.common_options(parser, timeout=120)
+    mode.add_argument("--smoke", action="store_true", help="few iterations: does everything run?")
+    driver.peer_options(parser)
+    driver.only_option(parser, "programs to run (`real`: all real programs; spawn: start-up)")
+    parser.add_argument("--scale", type=float, help="iterations times this")
+    parser.add_argument("--no-counts", action="store_true", help="no instruction counts")
+    parser.add_argument("--no-hardened", action="store_true", help="no table of hardened=1")
+    parser.add_argument("--no-collectors", action="store_true", help="no collector programs")
+    parser.add_argument("--publish", action="store_true",
+                        help="write bench/RESULTS.md and bench/plots/ as well")
+    options = parser.parse_args()
+    name = "full" if options.full else "smoke" if options.smoke else "quick"
+    for key, value in MODES[name].items():
+        if getattr(options, key, None) is None:
+            setattr(options, key, value)
+    return options
 
 
 def main():
     run = Run(options_parse())
-    load = os.getloadavg()[0]
-    if not run.options.no_install:
-        subprocess.run([os.path.join(BENCH, "install.sh")], check=False)
-    library_copy(run)
-    variants = programs_build(run)
-    columns = columns_find(run)
-    parts = everything_run(run, columns, variants)
-    facts = report.machine_describe(columns, compiler(), load, library_describe(run)) + [
-        "- rounds: %d (memory: %d), scale %g, %.0f s" % (
-            run.options.rounds, run.options.memory_rounds, run.options.scale,
-            time.monotonic() - STARTED)]
-    head = ["# Benchmark results", "\n".join(facts)]
-    if run.problems:
-        head.append("Left out:\n\n" + "\n".join("- " + line for line in run.problems))
-    results_write(run, head + parts)
-    return 1 if run.ours_failed else 0
+    driver.packages_install(run.options)
+    driver.library_copy(run)
+    built = programs_build(run)
+    columns = subjects.columns_find(run)
+    counts, others = everything_run(run, columns, built)
+    parts = report_make(run, columns, counts, others)
+    options = run.options
+    facts = driver.machine_facts(run) + driver.peer_facts(columns) + [
+        "- rounds: %d (slow programs %d, real programs %d), scale %g, %.0f s; load at the end "
+        "%.2f" % (options.rounds, options.memory_rounds, options.real_rounds, options.scale,
+                  driver.elapsed_s(), os.getloadavg()[0])]
+    status = driver.finish(run, "results", "Benchmark results", facts, parts,
+                           driver.results_raw(run))
+    if options.publish:
+        publish(run)
+    return status
 
-
-STARTED = time.monotonic()
 
 if __name__ == "__main__":
     sys.exit(main())

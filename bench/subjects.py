@@ -28,6 +28,10 @@ class Subject:
         self.is_peer = is_peer
         self.version = version
 
+    def is_traced(self):
+        """Does it print a line per cycle?"""
+        return "gctrace=1" in self.settings.get("GCALLOC_DEBUG", "")
+
     def environment(self):
         """A small environment of its own: nothing of the caller's tunes an allocator."""
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -59,7 +63,7 @@ def library_find(pattern):
 
 def peers_find(complain):
     """glibc and every known peer that is installed; complains of the others."""
-    glibc_version = os.confstr("CS_GNU_LIBC_VERSION") or "unknown"
+    glibc_version = (os.confstr("CS_GNU_LIBC_VERSION") or "unknown").replace("glibc ", "")
     found = [Subject("glibc", version=glibc_version)]
     for name, pattern, package in PEER_LIBRARIES:
         path = library_find(pattern)
@@ -72,15 +76,16 @@ def peers_find(complain):
 
 
 def extras_parse(arguments, is_peer):
-    """Libraries named on the command line, as path.so or name=path.so."""
+    """Libraries named on the command line: path.so, name=path.so or name:version=path.so."""
     found = []
     for argument in arguments:
-        name, _, path = argument.rpartition("=")
+        label, _, path = argument.rpartition("=")
+        name, _, version = label.partition(":")
         path = os.path.abspath(path)
         if not os.path.isfile(path):
-            raise SystemExit("bench/run.py: no such library: %s" % path)
+            raise SystemExit("bench: no such library: %s" % path)
         found.append(Subject(name or os.path.basename(path).split(".so")[0], path,
-                             is_peer=is_peer, version="from the command line"))
+                             is_peer=is_peer, version=version or "from the command line"))
     return found
 
 
@@ -91,10 +96,20 @@ def manual_find(library):
 def ours_find(library):
     """Ours in mode manual and in mode collect, from one build.
 
-    gctrace prints a line per cycle: run.py counts them, so that the table says whether mode
+    gctrace prints a line per cycle: the driver counts them, so that the table says whether mode
     collect had anything to collect."""
     settings = {"GCALLOC_MODE": "collect", "GCALLOC_DEBUG": "gctrace=1"}
     return [manual_find(library), Subject("collect", library, settings, is_peer=False)]
+
+
+def columns_find(bench):
+    """Every preloaded subject, ours last."""
+    columns = peers_find(bench.complain)
+    columns += extras_parse(bench.options.peers, is_peer=True)
+    columns += extras_parse(bench.options.also, is_peer=False)
+    if os.path.exists(bench.library):
+        columns += ours_find(bench.library)
+    return columns
 
 
 def collectors_find(program):
@@ -115,10 +130,3 @@ def collectors_find(program):
 def hardened_find(library):
     settings = {"GCALLOC_MODE": "manual", "GCALLOC_DEBUG": "hardened=1"}
     return Subject("hardened", library, settings, is_peer=False)
-
-
-def uncollected_find():
-    """(variant of a collector program, subject) of each heap with its collections turned off."""
-    return [("gcalloc", Subject("gc_alloc", settings={"GCALLOC_GOGC": "off"}, is_peer=False)),
-            ("libgc", Subject("libgc", settings={"GC_DONT_GC": "1"})),
-            ("malloc", Subject("glibc"))]

@@ -86,9 +86,8 @@ def geomean_row(label, ratio_rows, extra_columns=1):
     return ["**" + label + "**"] + [""] * extra_columns + cells
 
 
-def ratio_table(results, names, peers, unit):
+def ratio_rows(results, names, peers):
     """Ratios to the best peer of each row, a geometric mean per program and one over all rows."""
-    header = ["case", "best peer, " + unit] + names
     rows, all_ratios = [], []
     programs = list(dict.fromkeys(program for program, _ in results))
     for program in programs:
@@ -104,7 +103,17 @@ def ratio_table(results, names, peers, unit):
         all_ratios += program_ratios
     if all_ratios:
         rows.append(geomean_row("ALL %d ROWS" % len(all_ratios), all_ratios))
-    return markdown(header, rows)
+    return rows
+
+
+def ratio_table(sections, names, peers):
+    """One table; sections: [(title with the unit, results)], each with its own means."""
+    rows = []
+    for title, results in sections:
+        if results:
+            rows.append(["**%s**" % title] + [""] * (len(names) + 1))
+            rows += ratio_rows(results, names, peers)
+    return markdown(["case", "best peer"] + names, rows)
 
 
 def median_table(results, names, unit, with_spread=True):

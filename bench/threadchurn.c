@@ -5,7 +5,7 @@
  *   start and exit (on top of what the C library and the kernel take).
  * thread_free: the thread allocates 32 mixed blocks and frees them.
  * thread_leave: the thread leaves its 32 blocks to the main thread, which frees them after the
- *   join: blocks whose owner is gone. ns per thread.
+ *   join: blocks whose owner is gone. ns of processor time per thread.
  * All threads run on one processor: else the time is mostly that of waking up another one, which
  * varies by a factor of four.
  * thread_rss_growth: RSS after all these threads minus RSS after the first tenth of them. Should

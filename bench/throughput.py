@@ -9,17 +9,15 @@ to throughput.json beside it.
 """
 import argparse
 import collections
-import json
 import os
 import sys
-import time
 
 sys.dont_write_bytecode = True
+import driver  # noqa: E402
 import gccurve  # noqa: E402
-import run as runner  # noqa: E402
 import subjects  # noqa: E402
 import table  # noqa: E402
-import throughput_build as build  # noqa: E402
+import variants  # noqa: E402
 
 # Program, case.
 PASSES = [("binarytrees", "trees_1thr"), ("binarytrees", "trees_2thr"), ("gcbench", "gcbench"),
@@ -77,10 +75,10 @@ def passes_run(bench, built, columns, rounds, what):
         for program, case in PASSES:
             if bench.options.only and program not in bench.options.only:
                 continue
-            runner.progress("%s, round %d/%d %s" % (what, number + 1, rounds, case))
+            driver.progress("%s, round %d/%d %s" % (what, number + 1, rounds, case))
             for column in columns[shift:] + columns[:shift]:
                 if (program, column.variant) in built:
-                    runner.program_run(bench, column.subject, program + "-" + column.variant,
+                    driver.program_run(bench, column.subject, program + "-" + column.variant,
                                        ["--only=" + case] + arguments)
 
 
@@ -184,25 +182,17 @@ def curve_parts(bench, points):
                              for case, lines in panels.items()})
     return ["## The same memory: our fastest setting that needs no more than the peer",
             equal_memory_table(panels),
-            "## The trade of memory for time (plotted in %s)" % os.path.relpath(path, build.ROOT),
+            "## The trade of memory for time (plotted in %s)" % os.path.relpath(path, driver.ROOT),
             "gc_alloc and Go: GOGC, with a minimum heap of 4 MiB x GOGC / 100; libgc: "
             "GC_FREE_SPACE_DIVISOR.",
             curve_table(panels)]
 
 
-def json_write(bench):
-    raw = [{"program": p, "case": c, "unit": u, "values": row}
-           for (p, c, u), row in bench.results.items()]
-    with open(bench.path("throughput.json"), "w", encoding="utf-8") as file:
-        json.dump(raw, file, indent=1)
-
-
 def options_parse():
     parser = argparse.ArgumentParser(description="Collectors beside malloc/free, libgc and Go.")
-    build.common_options(parser)
+    driver.common_options(parser)
     parser.add_argument("--scale", type=float, help="work times this")
-    parser.add_argument("--only", type=lambda text: text.split(","),
-                        help="programs to run, separated by commas")
+    driver.only_option(parser, "programs to run")
     parser.add_argument("--no-curve", action="store_true", help="no settings of heap growth")
     options = parser.parse_args()
     rounds, scale = (7, 4.0) if options.full else (3, 1.0)
@@ -214,30 +204,27 @@ def options_parse():
 
 def main():
     options = options_parse()
-    load = os.getloadavg()[0]
-    build.packages_install(options)
-    bench = build.Bench(options, "throughput")
-    built = build.programs_build(bench, list(dict.fromkeys(program for program, _ in PASSES)))
+    bench = driver.Bench(options, "throughput")
+    driver.packages_install(options, "--go")
+    driver.library_copy(bench)
+    built = variants.programs_build(bench, list(dict.fromkeys(program for program, _ in PASSES)))
     columns = [column for column in columns_find(bench)
                if column.subject.preload is None or os.path.exists(column.subject.preload)]
     points = [] if options.no_curve else points_find()
     passes_run(bench, built, columns, options.rounds, "main")
     if points:
         passes_run(bench, built, points, options.curve_rounds, "curve")
-    facts = build.facts_list(bench, load) + ["- rounds: %d (curve: %d), scale %g, %.0f s" % (
-        options.rounds, options.curve_rounds, options.scale, time.monotonic() - runner.STARTED)]
-    parts = ["# Throughput", "\n".join(facts)]
-    if bench.problems:
-        parts.append(build.problems_list(bench))
-    parts += main_tables(bench, [column.subject.name for column in columns])
+    facts = driver.machine_facts(bench) + driver.collector_facts() + [
+        "- rounds: %d (curve: %d), scale %g, %.0f s" % (
+            options.rounds, options.curve_rounds, options.scale, driver.elapsed_s())]
+    parts = main_tables(bench, [column.subject.name for column in columns])
     for mine in ("gc_alloc", "gc_alloc 4M"):
         parts += ["## %s beside its peers (speed: more is better; RSS: less)" % mine,
                   ratios_table(bench, mine)]
     if points:
         parts += curve_parts(bench, points)
-    json_write(bench)
-    build.results_write(bench, "throughput.md", parts)
-    return 1 if bench.ours_failed else 0
+    return driver.finish(bench, "throughput", "Throughput", facts, parts,
+                         driver.results_raw(bench))
 
 
 if __name__ == "__main__":

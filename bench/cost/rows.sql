@@ -1,6 +1,7 @@
--- PURPOSE: a table, an index and groups in memory: 190 MiB live, sorters beside it.
+-- PURPOSE: a table, an index and groups in memory: 190 MiB live with 700,000 rows, sorters beside it.
+-- USE: sqlite3 :memory: '.param set :rows N' '.read rows.sql'
 CREATE TABLE item (id INTEGER PRIMARY KEY, k INTEGER, name TEXT, body BLOB);
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700000)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
     INSERT INTO item SELECT i, i * 7919 % 700001, printf('name-%06d', i * 31 % 99991),
         zeroblob(i % 200) FROM n;
 CREATE INDEX item_k ON item (k);
