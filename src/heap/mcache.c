@@ -149,7 +149,10 @@ void magazine_push(struct mcache *cache, unsigned span_class, struct cached entr
     magazine_set_fill(cache, span_class, fill + 1);
 }
 
-/* --- words that any thread may change: Note [ALONE] ------------------------- */
+/* --- words that any thread may change: Note [ALONE] -------------------------
+ *
+ * Without a bus lock each change is one instruction: a handler of the program that frees comes before
+ * or after it, never in between. */
 
 static uint64_t or_freed(struct slot_bits *bits, uint64_t mask)
 {
@@ -157,7 +160,7 @@ static uint64_t or_freed(struct slot_bits *bits, uint64_t mask)
         return fetch_or_acq_rel(&bits->freed, mask);
     uint64_t before = load_relaxed(&bits->freed);
 
-    store_relaxed(&bits->freed, before | mask);
+    __asm__ volatile("orq %1, %0" : "+m"(bits->freed) : "r"(mask) : "cc");
     return before;
 }
 
@@ -167,7 +170,7 @@ static uint64_t take_freed(struct slot_bits *bits)
         return exchange_acquire(&bits->freed, 0);
     uint64_t before = load_relaxed(&bits->freed);
 
-    store_relaxed(&bits->freed, 0);
+    __asm__ volatile("andq %1, %0" : "+m"(bits->freed) : "r"(~before) : "cc");
     return before;
 }
 
@@ -176,10 +179,10 @@ static uint32_t add_live(struct span *span, uint32_t slots)
 {
     if (load_relaxed(&heap_shared) != 0)
         return fetch_add_acq_rel(&span->live, slots) + slots;
-    uint32_t after = load_relaxed(&span->live) + slots;
+    uint32_t before = slots;
 
-    store_relaxed(&span->live, after);
-    return after;
+    __asm__ volatile("xaddl %0, %1" : "+r"(before), "+m"(span->live) : : "cc");
+    return before + slots;
 }
 
 /* --- ready lists ------------------------------------------------------------ */
