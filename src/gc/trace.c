@@ -138,9 +138,12 @@ static COLD bool mark_elsewhere(struct tracer *tracer, struct slot_bits *bits, u
 INLINE bool mark_address(struct tracer *tracer, struct span *span, uintptr_t address,
                          uint32_t *slot)
 {
+    /* First: pairs with the release of whoever formatted it. */
+    if (!span_in_use(span))
+        return false;
     uint32_t at = span_slot_of(span, address - span->base);
 
-    if (!span_in_use(span) || at >= span->slots)
+    if (at >= span->slots)
         return false;
     struct slot_bits *bits = &span->bits[at >> 6];
     uint64_t bit = 1ull << (at & 63);
@@ -232,7 +235,7 @@ INLINE void look_up(struct tracer *tracer, uint32_t at, uintptr_t base, const ui
     if (entry_span_class(entry) < span_class_of(KIND_NOSCAN, 0))
         PREFETCH((const void *)address);
     PREFETCH(span);
-    PREFETCH(span->bits);
+    PREFETCH((const char *)span + offsetof(struct span, bits));
     tracer->span[at % QUEUE_WORDS] = span;
 }
 

@@ -93,13 +93,13 @@ void dirty_fork_child(void)
 static inline void put(uintptr_t *field, uintptr_t value)
 {
     if (span_kind(span_of(word_of(field))) == KIND_MALLOC) {
-        store_relaxed(field, value);
+        store_release(field, value);
         note_write(word_of(field));
         return;
     }
     gc_shade_word(load_relaxed(field));
     gc_shade_word(value);
-    store_relaxed(field, value);
+    store_release(field, value);
 }
 
 /* As alloc/release.c does it. */

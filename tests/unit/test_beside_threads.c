@@ -9,12 +9,13 @@
 /* A marker may look at a header whose span was freed and is being made anew.  What it finds then
  * may be a mixture, which is allowed for (object_in_span, object_range, rescan_span): whatever
  * slot it marks has its mark already, or is not handed out.  So the plain stores that make a
- * header are no bug; a race between any other two places is. */
+ * header are no bug, nor is the clearing of slots in what was a large object that a marker still
+ * scans; a race between any other two places is. */
 const char *__tsan_default_suppressions(void);
 
 const char *__tsan_default_suppressions(void)
 {
-    return "race:span_format\nrace:insert_run\n";
+    return "race:span_format\nrace:insert_run\nrace:clean_slots\n";
 }
 
 enum {
@@ -91,7 +92,7 @@ static void step(struct mutator *self)
         *local = word_of(new_object(self, dice(self, 3) ? KIND_GC : KIND_MALLOC));
         break;
     case 2:
-        *local = target != NULL ? load_relaxed(&target[1 + dice(self, FIELDS)]) : 0;
+        *local = target != NULL ? load_acquire(&target[1 + dice(self, FIELDS)]) : 0;
         check_header(*local);
         break;
     case 3:
@@ -100,11 +101,11 @@ static void step(struct mutator *self)
             put(&target[1 + dice(self, FIELDS)], *local);
         break;
     case 5:
-        *local = load_relaxed(any_shared(self));
+        *local = load_acquire(any_shared(self));
         check_header(*local);
         break;
     case 6:
-        store_relaxed(any_shared(self), dice(self, 4) ? *local : 0);
+        store_release(any_shared(self), dice(self, 4) ? *local : 0);
         break;
     default:
         if (*slot != 0) {
