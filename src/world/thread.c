@@ -19,11 +19,11 @@
  * Note [ALONE]  While one thread alone touches the heap, heap/mcache.c does without bus locks.  Whoever
  * comes second stores heap_shared first: another thread in thread_attach, a task of ours before its
  * first cycle (alloc/collector.c).  The first thread may have loaded 0 just before and be about to
- * store: only in the runtime.  So a second thread waits until it has seen nobody there; by Note
- * [GATE]'s argument who enters later loads 1.  Where it cannot wait (end_alone) there is left one
- * instruction that would have to meet another thread's at the same word and moment.  A task of ours changes those words only when it
- * sweeps, and a stop, which finds nobody in the runtime, comes before that.  One that only returns
- * idle memory never does.
+ * change a word: only in the runtime.  So a second thread waits until it has seen nobody there; by
+ * Note [GATE]'s argument who enters later loads 1.  Where it cannot wait (end_alone) there is left
+ * one instruction that would have to meet another thread's at the same word and moment.  A task of
+ * ours changes those words only when it sweeps, and a stop, which finds nobody in the runtime, comes
+ * before that.  One that only returns idle memory never does.
  */
 #include "world/thread.h"
 
