@@ -139,6 +139,16 @@ static void free_checked(struct thread *thread, void *block)
         free_small(thread, span, block);
 }
 
+static void leave(struct thread *thread)
+{
+    collect_account(thread);
+    bool wanted = thread->wants_cycle;
+
+    runtime_leave(thread);
+    if (UNLIKELY(wanted))
+        collect_start_wanted();
+}
+
 void alloc_free_slow(void *block)
 {
     if (block == NULL)
@@ -152,10 +162,18 @@ void alloc_free_slow(void *block)
     if (thread == NULL)
         return;                 /* no memory for a thread structure: the block is lost, not the program */
     free_checked(thread, block);
-    collect_account(thread);
-    bool wanted = thread->wants_cycle;
+    leave(thread);
+}
 
-    runtime_leave(thread);
-    if (UNLIKELY(wanted))
-        collect_start_wanted();
+void alloc_free_home(void *block)
+{
+    struct thread *thread = runtime_enter();
+
+    if (thread == NULL)
+        return;
+    unsigned span_class = span_of((uintptr_t)block)->span_class;
+
+    free_checked(thread, block);
+    mcache_flush(&thread->cache, span_class, UINT32_MAX);
+    leave(thread);
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <threads.h>
 
+#include "alloc/alloc.h"
 #include "api/wrap.h"
 
 /* From malloc, so that what the program passes on is seen: the record's address is in
@@ -59,7 +60,7 @@ static struct beginning begin(void *record)
 {
     struct beginning beginning = *(struct beginning *)record;
 
-    free(record);
+    alloc_free_home(record);
     announce();
     return beginning;
 }
