@@ -115,6 +115,7 @@ def weakest_report(bench, peers):
         return []
     found.sort(key=lambda item: -item[0])
     return ["## Where mode manual is above %.2f times the best peer" % WANTED,
+            "Reasons are read from the code where no figure is named.",
             table.markdown(["case", "kind", "ratio", "best peer", "reason"],
                            [line for _, line in found])]
 
