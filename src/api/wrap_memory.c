@@ -181,8 +181,16 @@ static void note_remapped(struct range from, long old, long old_bytes, long byte
         cede(heap_part(result, bytes), CEDED_REPLACED);
 }
 
+/* From 6.17 on the kernel moves several mappings to a fixed place, but stops at one that is registered
+ * with our userfaultfd, with those before it gone already: so there it is not asked first. */
 static long move(long old, long old_bytes, long bytes, long flags, long target)
 {
+    if ((flags & MREMAP_FIXED) != 0) {
+        long moved = wrap_remap_pieces((uintptr_t)old, (size_t)old_bytes, (size_t)bytes, (int)flags,
+                                       (uintptr_t)target);
+        if (moved != -EFAULT)
+            return moved;
+    }
     long result = sys_call6(SYS_mremap, old, old_bytes, bytes, flags, target, 0);
 
     return UNLIKELY(result == -EFAULT)
