@@ -134,6 +134,12 @@ static long grow_last(const struct move *move, size_t more)
     return is_error(result) ? result : (long)move->low;
 }
 
+/* A place that the kernel would take: whole pages, none of them what is moved. */
+static bool is_place(uintptr_t target, size_t bytes, uintptr_t old, size_t old_bytes)
+{
+    return target % VM_PAGE == 0 && (target + bytes <= old || old + old_bytes <= target);
+}
+
 long wrap_remap_pieces(uintptr_t old, size_t old_bytes, size_t bytes, int flags, uintptr_t target)
 {
     struct move move = { .low = old };
@@ -143,7 +149,9 @@ long wrap_remap_pieces(uintptr_t old, size_t old_bytes, size_t bytes, int flags,
     bytes = align_up(bytes, VM_PAGE);
     move.bytes = min_size(old_bytes, bytes);
     if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 || old % VM_PAGE != 0 || bytes == 0 ||
-        old + old_bytes < old || !find_pieces(&move, old_bytes))
+        old + old_bytes < old ||
+        (fixed && ((flags & MREMAP_MAYMOVE) == 0 || !is_place(target, bytes, old, old_bytes))) ||
+        !find_pieces(&move, old_bytes))
         return -EFAULT;
     if (!fixed && bytes <= old_bytes) {
         long result = bytes < old_bytes ? sys_call2(SYS_munmap, (long)(old + bytes),

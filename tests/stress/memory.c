@@ -444,6 +444,16 @@ static void moved(void)
     REQUIRE(remap(low + 2 * PIECE, 2 * PIECE, 8 * PIECE, MREMAP_MAYMOVE, NULL) == MAP_FAILED &&
             errno == EFAULT);
     REQUIRE(unmap(low, 4 * PIECE) == 0);
+    /* Nor is what overlaps its new place moved: several mappings, of one protection. */
+    low = mmap(NULL, 6 * PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(low, 0x33, 6 * PIECE);
+    REQUIRE(madvise(low + PIECE, PIECE, MADV_DONTDUMP) == 0);
+    REQUIRE(remap(low, 3 * PIECE, 3 * PIECE, MREMAP_MAYMOVE | MREMAP_FIXED, low + 2 * PIECE) ==
+                MAP_FAILED &&
+            errno == EINVAL);
+    for (size_t i = 0; i < 6 * PIECE; i++)
+        REQUIRE(low[i] == 0x33);
+    REQUIRE(unmap(low, 6 * PIECE) == 0);
 }
 
 /* --------------------------------------------------------------------- all */
