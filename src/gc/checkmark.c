@@ -129,9 +129,11 @@ static void reach_word(uintptr_t word, const struct source *from)
 
 static void scan_words(struct object holder, uintptr_t low, uintptr_t high)
 {
-    for (const uintptr_t *word = (const uintptr_t *)low; word < (const uintptr_t *)high; word++) {
-        struct source from = { .place = IN_OBJECT, .word = word, .holder = holder };
-        reach_word(load_relaxed(word), &from);
+    size_t step = object_word_step(span_kind(holder.span));
+
+    for (; low + sizeof(uintptr_t) <= high; low += step) {
+        struct source from = { .place = IN_OBJECT, .word = (const void *)low, .holder = holder };
+        reach_word(load_word((const void *)low), &from);
     }
 }
 
@@ -179,7 +181,7 @@ static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
                        const uintptr_t *high)
 {
     const char *last = (const char *)high - sizeof(uintptr_t);
-    size_t step = kind == ROOT_CODE ? 1 : sizeof(uintptr_t);
+    size_t step = kind == ROOT_CODE ? 1 : PACKED_STEP;
 
     (void)unused;
     for (const char *at = (const char *)low; at <= last; at += step) {
@@ -189,7 +191,7 @@ static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
 
         memcpy(&word, at, sizeof word);
         reach_word(word, &from);
-        if (kind == ROOT_STACK && word % 8 == 0)
+        if (kind == ROOT_STACK && word % 8 == 0 && (uintptr_t)at % 8 == 0)
             reach_word(word - 1, &from);
     }
     close_reached();

@@ -4,6 +4,8 @@
  *            fall anywhere inside one.  The top 16 bits may hold tags or the
  *            exponent of a boxed double; low tags are interior pointers.  Free
  *            slots, slots freed elsewhere and the tail of a span name nothing.
+ *            Words stand at multiples of 4, in packed structures (Ruby's files are such);
+ *            in what gc_alloc returned at multiples of 8.
  * LOCKING    None.  Spans are type-stable, so a stale span can be looked at; the
  *            answer is exact with the world stopped, or for a live object.
  */
@@ -51,6 +53,22 @@ INLINE struct object object_at(uintptr_t address)
 INLINE struct object object_of_word(uintptr_t word)
 {
     return object_at(word_address(word));
+}
+
+/* A word at a multiple of 4: one load, which may cross a cache line. */
+typedef uintptr_t packed_word __attribute__((aligned(4), may_alias));
+
+enum { PACKED_STEP = 4 };
+
+INLINE uintptr_t load_word(const void *at)
+{
+    return *(const volatile packed_word *)at;
+}
+
+/* The distance between two places of an object where a word may stand. */
+INLINE size_t object_word_step(enum kind kind)
+{
+    return kind == KIND_MALLOC ? PACKED_STEP : sizeof(uintptr_t);
 }
 
 /* How many bytes of a slot may hold pointers: all of it, also beyond what was asked for, since

@@ -10,14 +10,14 @@
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
 
 enum {
-    SCAN_STEP = HOSTILE(8, 2),  /* words looked at between two looks at the room in the queue */
+    SCAN_STEP = HOSTILE(8, 1),  /* words looked at between two looks at the room in the queue */
     SPILL_STEP = HOSTILE(64, 2),        /* words spilled, and fetched again, at a time */
     INLINE_BYTES = HOSTILE(256, 16),    /* objects up to this size are scanned in the main loop */
     TURN_BYTES = HOSTILE(16 << 10, 64), /* scanned between two looks at who waits */
     FEED_OBJECTS = 8,
 };
 
-_Static_assert(QUEUE_WORDS - QUEUE_AHEAD - SPILL_STEP >= 0 && SPILL_STEP >= SCAN_STEP,
+_Static_assert(QUEUE_WORDS - QUEUE_AHEAD - SPILL_STEP >= 0 && SPILL_STEP >= 2 * SCAN_STEP,
                "spilling makes room for a step, and leaves alone what was looked up");
 
 INLINE uint32_t queue_length(const struct tracer *tracer)
@@ -25,18 +25,39 @@ INLINE uint32_t queue_length(const struct tracer *tracer)
     return tracer->tail - tracer->head;
 }
 
-/* Appends what of the words may name an object in [base, base + heap).  No branch depends on a word:
- * half of them name something, and nobody could foresee which. */
-INLINE uint32_t queue_words(struct tracer *tracer, uint32_t tail, const uintptr_t *word,
-                            const uintptr_t *end, uintptr_t base, size_t heap)
+/* Appends what of the words of [at, end) may name an object in [base, base + heap).  No branch depends
+ * on a word: half of them name something, and nobody could foresee which.  Packed: also the words
+ * that end in the middle of those.  Hardly any of them names something, and 16 of their bits, the low
+ * ones of the word in which they end, say so. */
+INLINE uint32_t queue_words(struct tracer *tracer, uint32_t tail, uintptr_t at, uintptr_t end,
+                            bool packed, uintptr_t base, size_t heap)
 {
+    const uint16_t window = (uint16_t)(base >> 32);
+    const uint16_t windows = (uint16_t)(((base + heap - 1) >> 32) - (base >> 32));
+
 #pragma GCC unroll 2
-    for (; word < end; word++) {
-        uintptr_t address = word_address(load_relaxed(word));
+    for (; at < end; at += sizeof(uintptr_t)) {
+        uintptr_t word = load_relaxed((const uintptr_t *)at);
+        uintptr_t address = word_address(word);
+        tracer->address[tail % QUEUE_WORDS] = address;
+        tail += address - base < heap;
+        if (!packed || LIKELY((uint16_t)((uint16_t)word - window) > windows))
+            continue;
+        address = word_address(load_word((const void *)(at - PACKED_STEP)));
         tracer->address[tail % QUEUE_WORDS] = address;
         tail += address - base < heap;
     }
     return tail;
+}
+
+/* The same of a whole range: no word begins before it. */
+INLINE uint32_t queue_range(struct tracer *tracer, uint32_t tail, uintptr_t at, uintptr_t end,
+                            bool packed, uintptr_t base, size_t heap)
+{
+    uintptr_t second = packed ? at + sizeof(uintptr_t) : at;
+
+    tail = queue_words(tracer, tail, at, second, false, base, heap);
+    return queue_words(tracer, tail, second, end, packed, base, heap);
 }
 
 /* Makes room in the queue: its newest words go to the stack.  False: that has none. */
@@ -59,68 +80,105 @@ static void unspill(struct tracer *tracer)
         tracer->address[tracer->tail++ % QUEUE_WORDS] = tracer->spill[--tracer->spilled];
 }
 
-/* Until there is no room.  Returns the first word not looked at. */
-static const uintptr_t *scan_words(struct tracer *tracer, const uintptr_t *word,
-                                   const uintptr_t *end)
+/* What is scanned: the rest, from `at` on, of the words of [low, high). */
+struct range {
+    uintptr_t low, at, high;
+    bool packed;
+};
+
+/* Until `end`, or until there is no room. */
+static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end)
 {
-    while (word < end) {
-        size_t count = min_size((size_t)(end - word), SCAN_STEP);
-        if (queue_length(tracer) + count > QUEUE_WORDS - INLINE_BYTES / 8 && !spill(tracer) &&
-            queue_length(tracer) + count > QUEUE_WORDS)
+    const size_t most = range->packed ? 2 * SCAN_STEP : SCAN_STEP;
+    uintptr_t at = range->at;
+
+    while (at < end) {
+        size_t bytes = min_size(end - at, SCAN_STEP * sizeof(uintptr_t));
+        if (queue_length(tracer) + most > QUEUE_WORDS - INLINE_BYTES / 8 && !spill(tracer) &&
+            queue_length(tracer) + most > QUEUE_WORDS)
             break;
-        tracer->tail = queue_words(tracer, tracer->tail, word, word + count, arena.base,
-                                   load_relaxed(&arena.bytes));
-        word += count;
+        size_t heap = load_relaxed(&arena.bytes);
+        tracer->tail = at != range->low ? queue_words(tracer, tracer->tail, at, at + bytes,
+                                                      range->packed, arena.base, heap)
+                                        : queue_range(tracer, tracer->tail, at, at + bytes,
+                                                      range->packed, arena.base, heap);
+        at += bytes;
     }
-    return word;
+    range->at = at;
 }
 
 bool trace_absent_pages;
 
-/* The same, but for pages that hold nothing because they were never touched. */
-static const uintptr_t *scan_present_words(struct tracer *tracer, uintptr_t low, uintptr_t end)
+/* The same, but for pages that hold nothing because they were never touched: a word that reaches
+ * into such a page names nothing either. */
+static void scan_present_words(struct tracer *tracer, struct range *range, uintptr_t end)
 {
     unsigned char resident[TRACE_PIECE_BYTES / VM_PAGE + 2];
-    uintptr_t first = align_down(low, VM_PAGE);
+    uintptr_t first = align_down(range->at, VM_PAGE);
 
-    if (!vm_resident((const void *)first, align_up(end, VM_PAGE) - first, resident))
-        return scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
-    while (low < end) {
-        size_t page = (low - first) / VM_PAGE;
+    if (!vm_resident((const void *)first, align_up(end, VM_PAGE) - first, resident)) {
+        scan_words(tracer, range, end);
+        return;
+    }
+    while (range->at < end) {
+        size_t page = (range->at - first) / VM_PAGE;
         bool here = resident[page] & 1;
-        uintptr_t run = low;
+        uintptr_t run = range->at;
 
         while (run < end && (resident[page] & 1) == here)
             run = min_size(first + ++page * VM_PAGE, end);
-        if (here) {
-            const uintptr_t *reached =
-                scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)run);
-            if ((uintptr_t)reached != run)
-                return reached;
-        }
-        low = run;
+        if (here)
+            scan_words(tracer, range, run);
+        else
+            range->low = range->at = run;
+        if (range->at != run)
+            return;
     }
-    return (const uintptr_t *)end;
+}
+
+/* [range->at, *end) becomes the first stretch that can be loaded from. */
+static COLD void find_loadable(struct range *range, uintptr_t *end)
+{
+    uintptr_t before = max_size(range->at - sizeof(uintptr_t), range->low), here = range->at;
+
+    ceded_loadable(&range->at, end);
+    ceded_loadable(&before, &here);
+    if (before == here || range->at != here)    /* no word reaches into the stretch */
+        range->low = range->at;
 }
 
 /* Scans the first piece of a range; the rest, or what the queue had no room for, is
  * pushed.  There is room for that if the range was popped.  Otherwise it is part
  * of a marked object, which will be scanned again should the push fail. */
-static void scan_range(struct tracer *tracer, uintptr_t low, size_t bytes)
+static void scan_range(struct tracer *tracer, struct range *range)
 {
-    uintptr_t high = low + bytes, end = high;
+    uintptr_t end = range->high;
 
     if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
-        ceded_loadable(&low, &end);
-    end = min_size(end, low + TRACE_PIECE_BYTES);
-    uintptr_t reached =
-        bytes >= TRACE_ASK_BYTES && !trace_absent_pages
-            ? (uintptr_t)scan_present_words(tracer, low, end)
-            : (uintptr_t)scan_words(tracer, (const uintptr_t *)low, (const uintptr_t *)end);
+        find_loadable(range, &end);
+    uintptr_t begin = range->at;
 
-    tracer_count(&tracer->scanned, reached - low);
-    if (UNLIKELY(reached != high))
-        work_push(tracer->list, &tracer->local, reached, high - reached);
+    end = min_size(end, begin + TRACE_PIECE_BYTES);
+    if (range->high - begin >= TRACE_ASK_BYTES && !trace_absent_pages)
+        scan_present_words(tracer, range, end);
+    else
+        scan_words(tracer, range, end);
+    tracer_count(&tracer->scanned, range->at - begin);
+    if (UNLIKELY(range->at != range->high))
+        work_push(tracer->list, &tracer->local, range->at, range->high - range->at);
+}
+
+/* What is on the worklist is a marked object, or the rest of one. */
+static void scan_work(struct tracer *tracer, const struct work *work)
+{
+    struct range range = { work->address, work->address, work->address + work->bytes, true };
+    const struct span *span = span_of(work->address);
+
+    if (span != NULL) {
+        range.low = span_slot_address(span, span_slot_of(span, work->address - span->base));
+        range.packed = span_kind(span) == KIND_MALLOC;
+    }
+    scan_range(tracer, &range);
 }
 
 /* For those who do not lead; true when it was news. */
@@ -200,8 +258,18 @@ void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
     uintptr_t low;
     size_t bytes;
 
-    if (object_range(span, slot, &low, &bytes))
-        scan_range(tracer, low, bytes);
+    if (!object_range(span, slot, &low, &bytes))
+        return;
+    struct range range = { low, low, low + bytes, span_kind(span) == KIND_MALLOC };
+
+    scan_range(tracer, &range);
+}
+
+/* [low, high) becomes what of it lies in the object, with words that stand across its ends. */
+static void widen(uintptr_t *low, uintptr_t *high, uintptr_t object, size_t bytes)
+{
+    *low = max_size(*low - sizeof(uintptr_t), object);
+    *high = min_size(*high + sizeof(uintptr_t), object + bytes);
 }
 
 void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
@@ -212,10 +280,11 @@ void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t 
 
     if (!object_range(span, slot, &object, &bytes))
         return;
-    low = max_size(low, object);
-    high = min_size(high, object + bytes);
+    widen(&low, &high, object, bytes);
+    struct range range = { object, low, high, span_kind(span) == KIND_MALLOC };
+
     if (low < high)
-        scan_range(tracer, low, high - low);
+        scan_range(tracer, &range);
 }
 
 static bool has_candidates(const struct tracer *tracer)
@@ -296,12 +365,12 @@ void trace_again_end(struct tracer *tracer)
     tracer->again = 0;
 }
 
-static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high)
+static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high, size_t step)
 {
     size_t heap = load_relaxed(&arena.bytes);
 
-    for (; low < high; low += sizeof(uintptr_t)) {
-        size_t offset = heap_offset(word_address(load_relaxed((const uintptr_t *)low)));
+    for (; low + sizeof(uintptr_t) <= high; low += step) {
+        size_t offset = heap_offset(word_address(load_word((const void *)low)));
 
         if (offset >= heap)
             continue;
@@ -320,13 +389,12 @@ void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, 
 
     if (!object_range(span, slot, &object, &bytes))
         return;
-    low = max_size(low, object);
-    high = min_size(high, object + bytes);
+    widen(&low, &high, object, bytes);
     for (; low < high; low = end) {
         end = high;
         if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
             ceded_loadable(&low, &end);
-        look_again(tracer, low, end);
+        look_again(tracer, low, end, object_word_step(span_kind(span)));
     }
 }
 
@@ -365,9 +433,11 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
             continue;
         if (LIKELY(size <= INLINE_BYTES) && LIKELY(all_loadable) &&
             LIKELY(offset <= heap - INLINE_BYTES) &&
-            LIKELY(tail - head <= QUEUE_WORDS - INLINE_BYTES / 8)) {
-            const uintptr_t *word = (const uintptr_t *)(base + offset);
-            tail = queue_words(tracer, tail, word, word + size / 8, base, heap);
+            LIKELY(tail - head <= QUEUE_WORDS - INLINE_BYTES / PACKED_STEP)) {
+            uintptr_t low = base + offset;
+            tail = span->kind == KIND_MALLOC
+                       ? queue_range(tracer, tail, low, low + size, true, base, heap)
+                       : queue_range(tracer, tail, low, low + size, false, base, heap);
             scanned += size;
         } else {
             tracer->head = head, tracer->ahead = ahead, tracer->tail = tail;
@@ -391,43 +461,47 @@ void trace_root_word(struct tracer *tracer, uintptr_t word)
         note_address(tracer, address);
 }
 
-static void scan_stack(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
+static void scan_stack(struct tracer *tracer, uintptr_t low, uintptr_t high)
 {
-    for (; low < high; low++) {
-        uintptr_t word = load_relaxed(low);
+    for (; low + sizeof(uintptr_t) <= high; low += PACKED_STEP) {
+        uintptr_t word = load_word((const void *)low);
         trace_root_word(tracer, word);
-        /* One past the end of an object is a multiple of 8. */
-        if (word % 8 == 0)
+        /* One past the end of an object is a multiple of 8, and so is where it stands. */
+        if (word % 8 == 0 && low % 8 == 0)
             trace_root_word(tracer, word - 1);
     }
 }
 
 /* Addresses may stand at any byte, but not across the end. */
-static void scan_code(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
+static void scan_code(struct tracer *tracer, uintptr_t low, uintptr_t high)
 {
-    const char *last = (const char *)high - sizeof(uintptr_t);
-
-    for (const char *at = (const char *)low; at <= last; at++) {
+    for (; low + sizeof(uintptr_t) <= high; low++) {
         uintptr_t word;
 
-        memcpy(&word, at, sizeof word);
+        memcpy(&word, (const void *)low, sizeof word);
         trace_root_word(tracer, word);
     }
 }
 
-static void scan_data(struct tracer *tracer, const uintptr_t *low, const uintptr_t *high)
+static void scan_data(struct tracer *tracer, uintptr_t low, uintptr_t high)
 {
-    while ((low = scan_words(tracer, low, high)) != high)
+    struct range range = { low, low, high, true };
+
+    for (;;) {
+        scan_words(tracer, &range, high);
+        if (range.at == high)
+            break;
         push_next(tracer);
+    }
 }
 
 void trace_root_range(struct tracer *tracer, enum root_kind kind, const uintptr_t *low,
                       const uintptr_t *high)
 {
     switch (kind) {
-    case ROOT_STACK: scan_stack(tracer, low, high); break;
-    case ROOT_CODE: scan_code(tracer, low, high); break;
-    case ROOT_DATA: scan_data(tracer, low, high); break;
+    case ROOT_STACK: scan_stack(tracer, (uintptr_t)low, (uintptr_t)high); break;
+    case ROOT_CODE: scan_code(tracer, (uintptr_t)low, (uintptr_t)high); break;
+    case ROOT_DATA: scan_data(tracer, (uintptr_t)low, (uintptr_t)high); break;
     }
     if (worklist_is_hungry(tracer->list))
         work_share(tracer->list, &tracer->local);
@@ -442,7 +516,7 @@ void trace_own(struct tracer *tracer)
         if (tracer->spilled != 0)
             unspill(tracer);
         else if (work_pop_own(&tracer->local, &work))
-            scan_range(tracer, work.address, work.bytes);
+            scan_work(tracer, &work);
         else
             break;
     }
@@ -462,7 +536,7 @@ static void trace_all(struct tracer *tracer, uint64_t limit)
         else if (tracer->spilled != 0)
             unspill(tracer);
         else if (work_pop(tracer->list, &tracer->local, &work))
-            scan_range(tracer, work.address, work.bytes);
+            scan_work(tracer, &work);
         else if (queue_length(tracer) != 0)
             trace_queue(tracer, 0, bytes);
         else

@@ -18,12 +18,12 @@
 
 enum root_kind {
     ROOT_STACK,                 /* stacks and registers: one past the end counts as inside */
-    ROOT_DATA,                  /* everything else */
+    ROOT_DATA,                  /* everything else: words at multiples of 4, as in stacks */
     ROOT_CODE,                  /* what a program compiled at run time: an address may be the operand
                                  * of an instruction, and stand at any byte */
 };
 
-/* Scans [low, high), 8-byte aligned, readable.  Consecutive pieces of ROOT_CODE overlap by a word.
+/* Scans [low, high), 8-byte aligned, readable.  Consecutive pieces overlap by a word.
  * May be called with a buffer holding a copy. */
 typedef void (*root_visitor)(void *context, enum root_kind kind, const uintptr_t *low,
                              const uintptr_t *high);

@@ -16,19 +16,13 @@ static void hand_over(struct roots_scan *scan, enum root_kind kind, const void *
     scan->visit(scan->context, kind, low, (const uintptr_t *)((const char *)low + bytes));
 }
 
-/* By how much the next piece begins before the end of a whole one. */
-static size_t overlap(enum root_kind kind, size_t piece)
-{
-    return kind == ROOT_CODE && piece == ROOTS_PIECE_BYTES ? sizeof(uintptr_t) : 0;
-}
-
 static void emit_loads(struct roots_scan *scan, enum root_kind kind, uintptr_t low, uintptr_t high)
 {
     while (low < high) {
         size_t bytes = min_size(high - low, ROOTS_PIECE_BYTES);
 
         hand_over(scan, kind, (const void *)low, bytes);
-        low += bytes - overlap(kind, bytes);
+        low += bytes - roots_overlap(bytes);
     }
 }
 
@@ -56,7 +50,7 @@ static bool emit_copies(struct roots_scan *scan, enum root_kind kind, uintptr_t 
 
         if (got > 0) {
             hand_over(scan, kind, scan->bounce, (size_t)got);
-            low += (size_t)got - overlap(kind, (size_t)got);
+            low += (size_t)got - roots_overlap((size_t)got);
         } else if (got == 0 && access == ACCESS_COPY) {
             low = align_down(low, VM_PAGE) + VM_PAGE;
         } else {

@@ -51,7 +51,6 @@ static void read_pieces(struct roots_scan *scan, const struct source *source, ui
                         uintptr_t high)
 {
     enum root_kind kind = source->code ? ROOT_CODE : ROOT_DATA;
-    size_t overlap = source->code ? sizeof(uintptr_t) : 0;
 
     while (low < high) {
         size_t bytes = min_size(high - low, ROOTS_PIECE_BYTES);
@@ -61,7 +60,7 @@ static void read_pieces(struct roots_scan *scan, const struct source *source, ui
         got &= -(long)sizeof(uintptr_t);
         if (got > 0) {
             emit_copy(scan, kind, (size_t)got);
-            low += (size_t)got - (got == ROOTS_PIECE_BYTES ? overlap : 0);
+            low += (size_t)got - roots_overlap((size_t)got);
             continue;
         }
         uintptr_t page = align_down(low, VM_PAGE);
@@ -270,7 +269,7 @@ static void copy_stack(struct roots_scan *scan, uintptr_t low, uintptr_t high)
         if (got <= 0)
             return;
         emit_copy(scan, ROOT_STACK, (size_t)got);
-        low += (size_t)got;
+        low += (size_t)got - roots_overlap((size_t)got);
     }
 }
 

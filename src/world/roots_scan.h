@@ -107,6 +107,12 @@ INLINE bool mapping_is_code(const struct mapping *mapping)
            (mapping->kind == MAPPING_ANONYMOUS || mapping->kind == MAPPING_MEMORY);
 }
 
+/* By how much the next piece begins before the end of a whole one: a word may stand across it. */
+INLINE size_t roots_overlap(size_t piece)
+{
+    return piece == ROOTS_PIECE_BYTES ? sizeof(uintptr_t) : 0;
+}
+
 /* An address may stand across an end of [range->low, range->high), in the memory [low, high). */
 INLINE void roots_widen_code(struct address_range *range, uintptr_t low, uintptr_t high)
 {

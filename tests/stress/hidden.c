@@ -53,6 +53,29 @@ static uintptr_t low_tag_get(void) { return bss_word & ~(uintptr_t)7; }
 static void high_tag_put(uintptr_t block) { bss_word = block | (uintptr_t)0xfff9 << 48; }
 static uintptr_t high_tag_get(void) { return bss_word << 16 >> 16; }
 
+/* As in a packed structure: at an odd multiple of 4. */
+static uintptr_t packed_word(const char *at)
+{
+    uintptr_t block;
+    memcpy(&block, at, sizeof block);
+    return block;
+}
+static char packed_data[24] __attribute__((aligned(8)));
+static void packed_put(uintptr_t block) { memcpy(packed_data + 12, &block, sizeof block); }
+static uintptr_t packed_get(void) { return packed_word(packed_data + 12); }
+
+/* The same, across two pages of a block. */
+static char *packed_block;
+static void packed_block_put(uintptr_t block)
+{
+    enum { BLOCK = 1 << 20, AT = 300 * 1024 - 4 };
+    packed_block = malloc(BLOCK);
+    memset(packed_block, 0, BLOCK);
+    packed_block += AT;
+    memcpy(packed_block, &block, sizeof block);
+}
+static uintptr_t packed_block_get(void) { return packed_word(packed_block); }
+
 static __thread uintptr_t tls_word;
 static void tls_put(uintptr_t block) { tls_word = block; }
 static uintptr_t tls_get(void) { return tls_word; }
@@ -334,6 +357,8 @@ static const struct place places[] = {
     { "interior pointer", interior_put, interior_get },
     { "tag in the low bits", low_tag_put, low_tag_get },
     { "tag in the top 16 bits", high_tag_put, high_tag_get },
+    { "packed structure in data", packed_put, packed_get },
+    { "packed structure in a block, across two pages", packed_block_put, packed_block_get },
     { "thread-local of the main thread", tls_put, tls_get },
     { "thread-local of another thread", thread_tls_put, thread_get },
     { "pthread key below 32", key_put, key_get },

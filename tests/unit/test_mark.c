@@ -3,6 +3,7 @@
  * Each test begins and ends with an empty heap: no roots, three cycles.
  */
 #include "fake_world.h"
+#include "gc/trace.h"
 
 static int setup(void **state)
 {
@@ -362,6 +363,41 @@ static void test_large_objects_in_pieces(void **state)
     assert_true(is_object(odd) && is_object(beyond));
 }
 
+static void put_packed(char *at, const void *object)
+{
+    memcpy(at, &object, sizeof object);
+}
+
+/* At every odd multiple of 4 of a block, and around the ends of the pieces of a large one. */
+static void test_packed_words(void **state)
+{
+    enum { SMALL = 304, LARGE = 3 * TRACE_PIECE_BYTES + SMALL_MAX + 8192, AROUND = 5 };
+    char *small = fake_alloc(KIND_MALLOC, SMALL), *large = fake_alloc(KIND_MALLOC, LARGE);
+    char *unpacked = fake_alloc(KIND_GC, 64), *hidden = fake_alloc(KIND_GC, 16);
+    void *objects[SMALL / 8 + 4 * AROUND], *by_root = fake_alloc(KIND_GC, 16);
+    size_t count = 0;
+
+    (void)state;
+    for (size_t at = 4; at + 8 <= SMALL; at += 16)
+        put_packed(small + at, objects[count++] = fake_alloc(KIND_GC, 16));
+    for (size_t piece = 1; piece <= 3; piece++)
+        for (size_t i = 0; i < AROUND; i++)
+            put_packed(large + piece * TRACE_PIECE_BYTES - 36 + 16 * i,
+                       objects[count++] = fake_alloc(KIND_GC, 16));
+    put_packed(large + LARGE - 12, objects[count++] = fake_alloc(KIND_GC, 16));
+    put_packed(unpacked + 4, hidden);   /* gc_alloc memory: nothing is looked for there */
+    fake_roots[1] = word_of(small);
+    fake_roots[2] = word_of(large);
+    fake_roots[3] = word_of(unpacked);
+    put_packed((char *)&fake_roots[100] + 4, by_root);
+    for (fake_helpers_wanted = 0; fake_helpers_wanted < 3; fake_helpers_wanted++) {
+        fake_collect();
+        for (size_t i = 0; i < count; i++)
+            assert_true(is_object(objects[i]));
+        assert_true(is_object(by_root) && !is_object(hidden));
+    }
+}
+
 static void test_noscan_hides_what_it_holds(void **state)
 {
     void *object = fake_alloc(KIND_GC, 16);
@@ -621,6 +657,7 @@ int main(void)
 #endif
         TEST(test_manual_mode_keeps_malloc_blocks),
         TEST(test_large_objects_in_pieces),
+        TEST(test_packed_words),
         TEST(test_noscan_hides_what_it_holds),
         TEST(test_malloc_dies_in_the_second_cycle),
         TEST(test_found_again_is_saved),
