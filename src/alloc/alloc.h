@@ -16,7 +16,7 @@ NOINLINE void alloc_free_slow(void *block);
 INLINE void *alloc_malloc(size_t bytes)
 {
     if (LIKELY(bytes <= SMALL_MAX)) {
-        void *block = fast_pop(&thread_self->cache, sizeclass_of(bytes));
+        void *block = fast_pop(&thread_self->cache, sizeclass_of_malloc(bytes));
         if (LIKELY(block != NULL))
             return block;
     }

@@ -157,11 +157,11 @@ void *refill_and_allocate(struct request *request)
 
 void *alloc_malloc_slow(size_t bytes)
 {
-    struct request request = { .bytes = bytes };
+    struct request request = { .bytes = bytes + malloc_pad() };
 
     if (UNLIKELY(bytes > PTRDIFF_MAX))
         return NULL;
-    request.span_class = bytes <= SMALL_MAX ? sizeclass_of(bytes) : 0;
+    request.span_class = bytes <= SMALL_MAX ? sizeclass_of_malloc(bytes) : 0;
     return refill_and_allocate(&request);
 }
 
@@ -178,13 +178,13 @@ static unsigned aligned_class(size_t alignment, size_t bytes)
 
 void *alloc_malloc_aligned(size_t alignment, size_t bytes)
 {
-    struct request request = { .bytes = max_size(bytes, 1), .alignment = alignment };
+    struct request request = { .bytes = max_size(bytes, 1) + malloc_pad(), .alignment = alignment };
 
     if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX)
         return NULL;
     if (alignment <= 16)
         return alloc_malloc(bytes);
-    request.span_class = aligned_class(alignment, bytes);
+    request.span_class = aligned_class(alignment, request.bytes);
     if (request.span_class != 0) {
         void *block = fast_pop(&thread_self->cache, request.span_class);
         if (LIKELY(block != NULL))
@@ -195,7 +195,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t bytes)
 
 void *alloc_calloc(size_t bytes)
 {
-    struct request request = { .bytes = bytes };
+    struct request request = { .bytes = bytes + malloc_pad() };
 
     if (LIKELY(bytes <= SMALL_MAX)) {
         void *block = alloc_malloc(bytes);

@@ -199,10 +199,11 @@ void *alloc_realloc(void *block, size_t bytes)
     if (bytes > PTRDIFF_MAX)
         return NULL;
     bool ceded = load_relaxed(&span->slot_state[slot]) == SLOT_CEDED;
+    size_t need = kind == KIND_MALLOC ? bytes + malloc_pad() : bytes;
 
-    if (!shared && (ceded ? bytes <= span->slot_bytes : fits_in_place(span, bytes)))
+    if (!shared && (ceded ? need <= span->slot_bytes : fits_in_place(span, need)))
         return block;
-    if (!ceded && span->state == SPAN_LARGE && bytes > SMALL_MAX && resize_large(span, bytes))
+    if (!ceded && span->state == SPAN_LARGE && need > SMALL_MAX && resize_large(span, need))
         return block;
     size_t old = alloc_usable_size(block);
     void *fresh =

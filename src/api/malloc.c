@@ -57,7 +57,7 @@ static NOINLINE void free_slow(void *block)
 INLINE void *malloc_body(size_t bytes)
 {
     if (LIKELY(bytes <= SMALL_MAX)) {
-        void *block = fast_pop(&thread_self->cache, sizeclass_of(bytes));
+        void *block = fast_pop(&thread_self->cache, sizeclass_of_malloc(bytes));
         if (LIKELY(block != NULL))
             return block;
     }

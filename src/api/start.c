@@ -72,6 +72,8 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
     (void)argc;
     (void)argv;
     options_read(environment, getauxval(AT_SECURE) != 0);
+    if (options.mode == MODE_MANUAL)
+        malloc_rounding = 15;
     mcache_set_sweeper(sweep_span);
     thread_announce_main();
     if (options.hardened || options.gccheckmark)

@@ -105,14 +105,14 @@ static void print_tables(void)
         printf("    { %u, %u, %u, 0x%llxull },\n", sizes[c], pages, pages * PAGE / sizes[c],
                (unsigned long long)(UINT64_MAX / sizes[c] + 1));
     }
-    printf("};\n\nconst uint8_t size_to_class[SMALL_MAX / 16 + 1] = {");
+    printf("};\n\nconst uint8_t size_to_class[SMALL_MAX / 16 + 2] = {");
     unsigned c = 2;
     for (unsigned n = 0; n <= SMALL_MAX / 16; n++) {
         while (sizes[c] < n * 16 || sizes[c] == 24)
             c++;
         printf("%s%u,", n % 20 == 0 ? "\n    " : " ", c);
     }
-    printf("\n};\n");
+    printf(" 0,\n};\n");
 }
 
 int main(int argc, char **argv)

@@ -35,8 +35,19 @@ struct size_class {
 
 /* Entry 0 is unused. */
 extern const struct size_class size_classes[SIZE_CLASSES];
-/* (bytes + 15) / 16 -> class; never class 8 or 24. */
-extern const uint8_t size_to_class[SMALL_MAX / 16 + 1];
+/* (bytes + 15) / 16 -> class; never class 8 or 24; the last entry, 0, is beyond SMALL_MAX. */
+extern const uint8_t size_to_class[SMALL_MAX / 16 + 2];
+
+/* 16, or 15 in mode manual.  A program may keep no pointer to a block but one that is one past its
+ * end (PHP does), and that is a pointer to the neighbour if the block fills its slot.  So where
+ * the collector frees malloc blocks, each has a byte more than was asked for.  Written once, at
+ * the start. */
+extern size_t malloc_rounding;
+
+INLINE size_t malloc_pad(void)
+{
+    return malloc_rounding - 15;
+}
 
 /* bytes <= SMALL_MAX; 0 counts as 1. */
 INLINE unsigned sizeclass_of(size_t bytes)
@@ -44,7 +55,15 @@ INLINE unsigned sizeclass_of(size_t bytes)
     return size_to_class[(bytes + 15) >> 4];
 }
 
-/* The same for gc_alloc, which also uses 8 and 24. */
+/* The class of malloc(bytes), bytes <= SMALL_MAX; 0: a large block. */
+INLINE unsigned sizeclass_of_malloc(size_t bytes)
+{
+    /* Compilers load the address first, and then from there. */
+    __asm__("addq %1, %0" : "+r"(bytes) : "m"(malloc_rounding) : "cc");
+    return size_to_class[bytes >> 4];
+}
+
+/* The same as sizeclass_of for gc_alloc, which also uses 8 and 24. */
 INLINE unsigned sizeclass_of_gc(size_t bytes)
 {
     if (bytes <= 8)

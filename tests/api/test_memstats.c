@@ -79,7 +79,7 @@ static void test_blocks_are_counted(void **state)
     (void)state;
     gc_read_memstats(&before);
     for (int i = 0; i < COUNT; i++)
-        blocks[i] = malloc(BYTES);
+        blocks[i] = malloc(BYTES - 1);
     gc_read_memstats(&after);
     int class = class_of(BYTES);
     uint64_t in_use_before = before.heap_objects - before.heap_cached_objects;
@@ -106,7 +106,7 @@ static void test_large_blocks_are_counted(void **state)
     (void)state;
     gc_read_memstats(&before);
     for (int i = 0; i < 20; i++)
-        blocks[i] = malloc(1 << 20);
+        blocks[i] = malloc((1 << 20) - 1);
     gc_read_memstats(&after);
     assert_int_equal(after.by_size[0].mallocs - before.by_size[0].mallocs, 20);
     assert_int_equal(after.heap_alloc - after.heap_cached_bytes,

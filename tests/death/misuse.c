@@ -44,27 +44,27 @@ static void double_free(size_t bytes)
 
 static void case_double_free(void)
 {
-    double_free(64);
+    double_free(60);
 }
 
 static void case_double_free_page(void)
 {
-    double_free(4096);
+    double_free(4090);
 }
 
 static void case_double_free_large(void)
 {
-    double_free(1 << 20);
+    double_free((1 << 20) - 6);
 }
 
 /* As many frees between as glibc's tcache holds. */
 static void case_double_free_later(void)
 {
     void *others[6];
-    void *block = announced(64);
+    void *block = announced(60);
 
     for (int i = 0; i < 6; i++)
-        others[i] = malloc(64);
+        others[i] = malloc(60);
     free(block);
     for (int i = 0; i < 6; i++)
         free(others[i]);
@@ -88,7 +88,7 @@ static void case_double_free_much_later(void)
 
 static void case_double_free_after_realloc(void)
 {
-    void *block = announced(64);
+    void *block = announced(60);
     void *moved = realloc(block, 5000);
 
     if (moved != block)
@@ -113,7 +113,7 @@ static void *free_it(void *block)
 /* The other thread has exited. */
 static void case_double_free_dead_thread(void)
 {
-    void *block = announced(64);
+    void *block = announced(60);
     pthread_t thread;
 
     pthread_create(&thread, NULL, free_it, block);
@@ -147,7 +147,7 @@ static void double_free_live_thread(size_t bytes)
 /* The other thread lives and may have it in its cache. */
 static void case_double_free_live_thread(void)
 {
-    double_free_live_thread(64);
+    double_free_live_thread(60);
 }
 
 /* glibc finds this one: above 1,032 bytes its threads share their free blocks. */
@@ -158,7 +158,7 @@ static void case_double_free_live_thread_2000(void)
 
 static void case_interior(void)
 {
-    char *block = malloc(64);
+    char *block = malloc(60);
 
     announce(block + 16);
     free(opaque(block + 16));
@@ -174,7 +174,7 @@ static void case_interior_odd(void)
 
 static void case_interior_large(void)
 {
-    char *block = malloc(1 << 20);
+    char *block = malloc((1 << 20) - 6);
 
     announce(block + 8192);
     free(opaque(block + 8192));
@@ -192,7 +192,7 @@ static void case_never_allocated(void)
 
 static void case_realloc_freed(void)
 {
-    void *block = announced(64);
+    void *block = announced(60);
 
     free(block);
     block = realloc(opaque(block), 1000);
@@ -200,7 +200,7 @@ static void case_realloc_freed(void)
 
 static void case_realloc_interior(void)
 {
-    char *block = malloc(64);
+    char *block = malloc(60);
 
     announce(block + 16);
     block = realloc(opaque(block + 16), 1000);

@@ -36,6 +36,8 @@ static int failures;
 
 static uintptr_t nothing_get(void) { return ~complement; }
 
+static uintptr_t *mapped;
+
 static uintptr_t data_word = 1;
 static void data_put(uintptr_t block) { data_word = block; }
 static uintptr_t data_get(void) { return data_word; }
@@ -46,6 +48,19 @@ static uintptr_t bss_get(void) { return bss_word; }
 
 static void interior_put(uintptr_t block) { bss_word = block + BYTES / 2; }
 static uintptr_t interior_get(void) { return bss_word - BYTES / 2; }
+
+/* BYTES fill a slot: the pointer is the address of the neighbour, which is there, too. */
+static void end_put(uintptr_t block) { bss_word = block + BYTES; }
+static uintptr_t end_get(void) { return bss_word - BYTES; }
+static void large_end_put(uintptr_t block)
+{
+    enum { BLOCK = 1 << 20 };
+    uintptr_t *holder = malloc(BLOCK);
+    holder[0] = block;
+    bss_word = (uintptr_t)holder + BLOCK;
+    mapped = malloc(BLOCK);             /* a neighbour */
+}
+static uintptr_t large_end_get(void) { return *(uintptr_t *)(bss_word - (1 << 20)); }
 
 static void low_tag_put(uintptr_t block) { bss_word = block | 7; }
 static uintptr_t low_tag_get(void) { return bss_word & ~(uintptr_t)7; }
@@ -86,7 +101,6 @@ static uintptr_t key_get(void) { return (uintptr_t)pthread_getspecific(keys[3]);
 static void high_key_put(uintptr_t block) { pthread_setspecific(keys[60], (void *)block); }
 static uintptr_t high_key_get(void) { return (uintptr_t)pthread_getspecific(keys[60]); }
 
-static uintptr_t *mapped;
 static void map_put(uintptr_t block, int flags, int fd)
 {
     mapped = mmap(NULL, 8192, PROT_READ | PROT_WRITE, flags, fd, 0);
@@ -355,6 +369,8 @@ static const struct place places[] = {
     { "initialised data", data_put, data_get },
     { "bss", bss_put, bss_get },
     { "interior pointer", interior_put, interior_get },
+    { "one past the end", end_put, end_get },
+    { "one past the end of a large block that holds it", large_end_put, large_end_get },
     { "tag in the low bits", low_tag_put, low_tag_get },
     { "tag in the top 16 bits", high_tag_put, high_tag_get },
     { "packed structure in data", packed_put, packed_get },
