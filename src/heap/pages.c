@@ -201,15 +201,19 @@ static bool grow(size_t pages)
 
     if (run == NULL)
         return false;
-    uintptr_t base = arena.base + arena.heap.ready;
-    size_t grown = arena_grow_locked(pages);
+    /* The first page stays empty: our own data, which is searched like any other, has its address, and an
+     * object there would live for ever. */
+    size_t hole = arena.heap.ready == 0 ? 1 : 0;
+    uintptr_t base = arena.base + arena.heap.ready + (hole << PAGE_SHIFT);
+    size_t grown = arena_grow_locked(pages + hole);
 
     if (grown == 0) {
         span_header_free(run);
         return false;
     }
     pages_stats.heap_pages += grown;
-    add_free(run, base, grown);
+    pages_stats.lost_pages += hole;
+    add_free(run, base, grown - hole);
     return true;
 }
 

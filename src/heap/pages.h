@@ -16,7 +16,7 @@ struct pages_stats {
     size_t heap_pages;          /* ready pages of the heap */
     size_t free_pages;          /* in free runs */
     size_t released_pages;      /* of the free ones: hold no memory */
-    size_t lost_pages;          /* retired after a failed vm_renew */
+    size_t lost_pages;          /* retired after a failed vm_renew; the first page of the heap */
     size_t borrowed_pages;      /* being returned to the OS right now */
     size_t free_runs;
     size_t largest_free_run;    /* pages */

@@ -93,6 +93,20 @@ static void every_offset_finds_its_slot(void **state)
     }
 }
 
+/* arena.base is a word of our own data, and such data is searched: an object that it named would never
+ * die.  To be the first test, for only the first memory is at stake. */
+static void nothing_lies_where_the_heap_begins(void **state)
+{
+    struct span *first = pages_alloc_small(CLASS_64, GENERATION);
+
+    (void)state;
+    assert_non_null(first);
+    assert_null(span_of(arena.base));
+    pages_free(first);
+    assert_null(span_of(arena.base));
+    assert_true(heap_is_sound());
+}
+
 static void free_runs_merge(void **state)
 {
     struct pages_stats before, after;
@@ -690,6 +704,7 @@ static void cached_slots_of_gc_classes_read_as_zero(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_lies_where_the_heap_begins),
         cmocka_unit_test(cached_slots_of_gc_classes_read_as_zero),
         cmocka_unit_test(every_size_has_the_smallest_class),
         cmocka_unit_test(every_offset_finds_its_slot),
