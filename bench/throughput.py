@@ -51,7 +51,7 @@ def columns_find(bench):
 
 
 def points_find():
-    """The points of the curves. The minimum heap is Go's and grows with GOGC as Go's does."""
+    """The points of the curves. The minimum heap grows with GOGC as Go's does."""
     points = [Point("glibc malloc/free", "", subjects.Subject("curve glibc"), "malloc")]
     for growth in GROWTHS:
         least = "%dKiB" % (4096 * int(growth) // 100)
@@ -183,7 +183,7 @@ def curve_parts(bench, points):
     return ["## The same memory: our fastest setting that needs no more than the peer",
             equal_memory_table(panels),
             "## The trade of memory for time (plotted in %s)" % os.path.relpath(path, driver.ROOT),
-            "gc_alloc and Go: GOGC, with a minimum heap of 4 MiB x GOGC / 100; libgc: "
+            "gc_alloc and Go: GOGC, with a minimum heap of 8 and 4 MiB x GOGC / 100; libgc: "
             "GC_FREE_SPACE_DIVISOR.",
             curve_table(panels)]
 

@@ -52,6 +52,7 @@ static AT_START ALIGNED(CACHE_LINE) struct {
      * whoever runs cycles. */
     struct sweep_totals settled;
     uint64_t settled_bytes;     /* atomic, relaxed: settled.freed_bytes for everybody */
+    uint64_t napped_ns;         /* atomic, relaxed: that threads were kept waiting since the cycle began */
     uint64_t in_use_bytes, goal_then;   /* when the last marking ended, for the scavenger */
 } policy = { .trigger = UINT64_MAX, .gc_trigger = UINT64_MAX, .limit_goal = UINT64_MAX };
 
@@ -313,6 +314,7 @@ void collect_nap(struct thread *thread)
 
     thread->nap_ns = 0;
     thread->assist_debt -= min_size((uint64_t)ns * NAP_WORK / NAP_NS, thread->assist_debt);
+    fetch_add_relaxed(&policy.napped_ns, ns);
     thread_park(thread, &save);
     collect_wait_cycle(ns);
     thread_unpark(thread);
@@ -326,6 +328,7 @@ void collect_cycle_begins(struct cycle_report *report)
     begin_pacing();
     report->goal = policy.pacer.goal;
     policy.cpu_at_start_ns = host_process_cpu_ns();
+    store_relaxed(&policy.napped_ns, 0);
     pacer_start_cycle(&policy.pacer, heap_now());
     end_pacing();
 }
@@ -410,6 +413,7 @@ static struct pacer_input pacer_input(const struct cycle_report *report)
         input.worker_cpu_ns = report->mark_cpu_ns;
         input.assist_cpu_ns = assist_cpu_ns(report);
         input.mutator_cpu_ns = rest_of(cpu_ns, report->mark_cpu_ns + input.assist_cpu_ns);
+        input.napped_ns = load_relaxed(&policy.napped_ns);
     }
     return input;
 }

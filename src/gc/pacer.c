@@ -49,7 +49,7 @@ enum {
     HEADROOM_PERCENT = 5,
 };
 
-#define GC_HEAP_MIN (4 * MIB)   /* at 100 percent, as in Go */
+#define GC_HEAP_MIN (8 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
 #define RUNWAY_ENOUGH (4 * MIB) /* a trigger this near to the goal is not too near */
 #define DISTANCE_LEAST (64 * KIB)
 #define HEADROOM_LEAST MIB
@@ -411,28 +411,29 @@ static void judge_yield(struct pacer *pacer, const struct pacer_input *input)
         pacer->stretch = (uint32_t)max_size(pacer->stretch / 2, 1);
 }
 
-/* By how much more would have been allocated for the same work without assists: they take
- * time from the one and add it to the other.  In 1/65536. */
-static uint64_t slowed(const struct pacer_input *input)
+/* By how much more would have been allocated for the same work without assists, which take time from the
+ * one and add it to the other, and without waiting, which only takes it.  In 1/65536. */
+static uint64_t slowed(const struct pacer_input *input, uint64_t napped_ns)
 {
     const uint64_t one = 1 << RATE_BITS;
     uint64_t worker = input->worker_cpu_ns >> NS_BITS, mutator = input->mutator_cpu_ns >> NS_BITS;
-    uint64_t assist = input->assist_cpu_ns >> NS_BITS;
+    uint64_t assist = input->assist_cpu_ns >> NS_BITS, napped = napped_ns >> NS_BITS;
 
-    if (assist == 0)
+    if (assist == 0 && napped == 0)
         return one;
     if (worker == 0 || mutator == 0)
         return one * SLOWED_MAX;
-    uint64_t faster = scale(add(mutator, assist), one, mutator);
+    uint64_t faster = scale(add(add(mutator, assist), napped), one, mutator);
 
     return min_u64(scale(faster, add(worker, assist), worker), one * SLOWED_MAX);
 }
 
-static void remember_rate(uint64_t *rate, uint64_t grown, const struct pacer_input *input)
+static void remember_rate(uint64_t *rate, uint64_t grown, const struct pacer_input *input,
+                          uint64_t napped_ns)
 {
     for (int i = PACER_RUNS; i > 0; i--)
         rate[i] = rate[i - 1];
-    rate[0] = scale(grown, slowed(input), input->scan_work);
+    rate[0] = scale(grown, slowed(input, napped_ns), input->scan_work);
 }
 
 void pacer_update(struct pacer *pacer, const struct pacer_knobs *knobs,
@@ -446,8 +447,10 @@ void pacer_update(struct pacer *pacer, const struct pacer_knobs *knobs,
     if (last->scan_work == 0)
         last->scan_work = add(add(input->malloc_live, input->gc_live), input->roots);
     if (pacer->marking && last->scan_work != 0) {
-        remember_rate(pacer->rate, less(input->at_end.total, pacer->way.start), last);
-        remember_rate(pacer->gc_rate, less(input->at_end.gc, pacer->gc_way.start), last);
+        /* Those who allocate from malloc wait rather than have their cycles more often. */
+        remember_rate(pacer->rate, less(input->at_end.total, pacer->way.start), last, 0);
+        remember_rate(pacer->gc_rate, less(input->at_end.gc, pacer->gc_way.start), last,
+                      input->napped_ns);
     }
     pacer->malloc_work = pacer->marking ? pacer->start_malloc_work
                                         : add(input->malloc_live, input->malloc_condemned);

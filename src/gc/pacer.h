@@ -7,7 +7,7 @@
  * LOCKING  None: one caller at a time.  Who wants a number without the caller's lock reads a copy.
  *
  *          gc_alloc memory follows Go: goal = live + (live + roots) * percent / 100, at least
- *          4 MiB * percent / 100; malloc blocks count as roots.  malloc memory in mode collect: no
+ *          8 MiB * percent / 100 (Go: 4); malloc blocks count as roots.  malloc memory in mode collect: no
  *          cycle below heap_min, and the distance is stretched, up to 8 times, while
  *          cycles find next to no garbage, for a program that frees what it
  *          allocates must not pay.  The memory limit overrides both.
@@ -61,6 +61,7 @@ struct pacer_input {
     uint64_t scan_work;         /* 0: as much as is live, and the roots */
     uint64_t worker_cpu_ns, assist_cpu_ns;  /* spent on it by our tasks, by allocating threads */
     uint64_t mutator_cpu_ns;    /* that the program had meanwhile, assists not counted */
+    uint64_t napped_ns;         /* that its threads were kept waiting because marking was behind */
 };
 
 enum {

@@ -490,7 +490,7 @@ static void test_gc_goal_is_gos(void **state)
     struct program p = start(false, 100);
 
     (void)state;
-    assert_int_equal(p.pacer.goal, 4 * MIB);
+    assert_int_equal(p.pacer.goal, 8 * MIB);    /* Go: 4 */
     p.gc_live = 100 * MIB;
     p.roots = 10 * MIB;
     collect(&p);
@@ -503,7 +503,7 @@ static void test_gc_goal_is_gos(void **state)
     p.gc_live = MIB;
     p.roots = 0;
     collect(&p);
-    assert_int_equal(p.pacer.goal, 8 * MIB);
+    assert_int_equal(p.pacer.goal, 16 * MIB);
     p.knobs.percent = 0;
     collect(&p);
     assert_int_equal(p.pacer.goal, MIB);
@@ -611,6 +611,25 @@ static void test_assists_do_not_count_as_slowness(void **state)
     pacer_update(&pacer, &knobs, &input);
     /* Without, 30 ms of the program for 30 of the workers: 15 MiB for 75 MiB of work. */
     assert_in_range(pacer.gc_trigger, 180 * MIB - 128 * KIB, 180 * MIB + 128 * KIB);
+}
+
+/* Nor does waiting, or a program that waits for each cycle would start it ever later. */
+static void test_naps_do_not_count_as_slowness(void **state)
+{
+    struct pacer_knobs knobs = start(true, 100).knobs;
+    struct pacer_input input = {
+        .gc_live = 100 * MIB, .scan_work = 100 * MIB, .worker_cpu_ns = 30000000,
+        .napped_ns = 10000000, .mutator_cpu_ns = 20000000,
+    };
+    struct pacer pacer;
+
+    (void)state;
+    pacer_init(&pacer, &knobs);
+    pacer_start_cycle(&pacer, (struct pacer_heap){ .total = 100 * MIB, .gc = 100 * MIB });
+    input.at_end.gc = 120 * MIB;
+    pacer_update(&pacer, &knobs, &input);
+    /* 30 ms of the program: 30 MiB for 100 MiB of work. */
+    assert_in_range(pacer.gc_trigger, 170 * MIB - 512 * KIB, 170 * MIB + 512 * KIB);
 }
 
 static void test_abandoned_cycle_changes_nothing(void **state)
@@ -835,6 +854,7 @@ int main(void)
         cmocka_unit_test(test_kept_gc_memory_counts_as_there),
         cmocka_unit_test(test_trigger_leaves_a_runway),
         cmocka_unit_test(test_assists_do_not_count_as_slowness),
+        cmocka_unit_test(test_naps_do_not_count_as_slowness),
         cmocka_unit_test(test_abandoned_cycle_changes_nothing),
         cmocka_unit_test(test_assist_ratio),
         cmocka_unit_test(test_malloc_has_half_of_the_way_free),
