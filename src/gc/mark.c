@@ -26,6 +26,8 @@ enum {
     CHUNK_SPANS = HOSTILE(64, 1),           /* ids claimed at a time */
     PREFETCH_SPANS = 4,         /* headers fetched ahead in a walk */
     ASSIST_SLOTS = 16,            /* threads that may assist at a time */
+    BEG_BYTES = 64 << 10,       /* who owes so much asks for work that is not shared yet */
+    BEG_SPINS = 400,            /* ... and waits for it so long: 15 us or so */
 };
 
 struct worker {
@@ -394,12 +396,26 @@ static struct worker *claim_assist_slot(void)
     return NULL;
 }
 
+/* The workers keep to themselves what nobody asks for.  False: nothing came, for they have next to
+ * nothing, or no processor. */
+static bool beg(void)
+{
+    fetch_add_relaxed(&mark.list.hungry, 1);
+    for (int i = 0; i < BEG_SPINS && !worklist_has_shared(&mark.list); i++)
+        CPU_RELAX();
+    fetch_sub_relaxed(&mark.list.hungry, 1);
+    return worklist_has_shared(&mark.list);
+}
+
 uint64_t mark_assist(uint64_t bytes)
 {
     struct worker *worker;
     uint64_t scanned = 0;
 
-    if (!worklist_has_shared(&mark.list) || (worker = claim_assist_slot()) == NULL)
+    if (!worklist_has_shared(&mark.list) &&
+        (bytes < BEG_BYTES || worklist_is_empty(&mark.list) || !beg()))
+        return 0;
+    if ((worker = claim_assist_slot()) == NULL)
         return 0;
     worklist_enter(&mark.list);
     worker->tracer.list = &mark.list;

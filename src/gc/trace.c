@@ -15,6 +15,7 @@ enum {
     INLINE_BYTES = HOSTILE(256, 16),    /* objects up to this size are scanned in the main loop */
     TURN_BYTES = HOSTILE(16 << 10, 64), /* scanned between two looks at who waits */
     FEED_OBJECTS = 8,
+    FEED_SPILLED = 64,
 };
 
 _Static_assert(QUEUE_WORDS - QUEUE_AHEAD - SPILL_STEP >= 0 && SPILL_STEP >= 2 * SCAN_STEP,
@@ -308,24 +309,39 @@ INLINE void look_up(struct tracer *tracer, uint32_t at, uintptr_t base, const ui
     tracer->span[at % QUEUE_WORDS] = span;
 }
 
-/* Makes room in the queue, or something to give away: puts an object on the worklist that would be
- * scanned here otherwise. */
-static void push_next(struct tracer *tracer)
+/* Puts the object at an address on the worklist. */
+static void push_address(struct tracer *tracer, struct span *span, uintptr_t address)
 {
     uint32_t slot;
 
+    if (span == NULL || !mark_address(tracer, span, address, &slot))
+        return;
+    count_marked(tracer, span_kind(span), span->slot_bytes);
+    if (span_kind(span) != KIND_NOSCAN)
+        push_object(tracer, span, slot);
+}
+
+/* Makes room in the queue: puts an object on the worklist that would be scanned here otherwise. */
+static void push_next(struct tracer *tracer)
+{
     if (queue_length(tracer) == 0)
         unspill(tracer);
     if (tracer->ahead == tracer->head)
         look_up(tracer, tracer->ahead++, arena.base, arena.pagemap);
     uint32_t at = tracer->head++ % QUEUE_WORDS;
-    struct span *span = tracer->span[at];
 
-    if (span == NULL || !mark_address(tracer, span, tracer->address[at], &slot))
-        return;
-    count_marked(tracer, span_kind(span), span->slot_bytes);
-    if (span_kind(span) != KIND_NOSCAN)
-        push_object(tracer, span, slot);
+    push_address(tracer, tracer->span[at], tracer->address[at]);
+}
+
+/* The same with what was spilled first: it is nearer to the roots, and leads to more. */
+static void push_oldest(struct tracer *tracer)
+{
+    uint32_t count = (uint32_t)min_size((tracer->spilled + 1) / 2, FEED_SPILLED);
+
+    for (uint32_t i = 0; i < count; i++)
+        push_address(tracer, span_of(tracer->spill[i]), tracer->spill[i]);
+    tracer->spilled -= count;
+    memmove(tracer->spill, tracer->spill + count, tracer->spilled * sizeof tracer->spill[0]);
 }
 
 static void note_address(struct tracer *tracer, uintptr_t address)
@@ -401,8 +417,11 @@ void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, 
 /* Somebody waits: some objects go to the worklist, and from there to the others. */
 static COLD void feed_others(struct tracer *tracer)
 {
-    for (int i = 0; i < FEED_OBJECTS && has_candidates(tracer); i++)
-        push_next(tracer);
+    if (tracer->spilled != 0)
+        push_oldest(tracer);
+    else
+        for (int i = 0; i < FEED_OBJECTS && queue_length(tracer) != 0; i++)
+            push_next(tracer);
     work_share(tracer->list, &tracer->local);
 }
 
