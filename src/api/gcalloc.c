@@ -184,8 +184,10 @@ EXPORT const char *gc_version(void)
 
 EXPORT void gc_write_slow(const void *old_value, const void *new_value)
 {
-    barrier_record((uintptr_t)old_value);
-    barrier_record((uintptr_t)new_value);
+    if (old_value != NULL)
+        barrier_record((uintptr_t)old_value);
+    if (new_value != NULL)
+        barrier_record((uintptr_t)new_value);
 }
 
 EXPORT bool gc_compare_exchange(void *slot, const void *expected, const void *desired)

@@ -43,12 +43,25 @@ static NOINLINE void flush(uintptr_t word)
     signals_restore(mask);
 }
 
+/* Marked objects stay marked while the cycle marks, and whoever marked one scans it.  Most of what a
+ * program stores was born black a moment ago. */
+INLINE bool is_marked(uintptr_t address)
+{
+    const struct span *span = span_of(address);
+
+    if (span == NULL || !span_in_use(span))
+        return false;
+    uint32_t slot = span_slot_of(span, address - span->base);
+
+    return slot < span->slots && span_is_marked(span, slot);
+}
+
 void barrier_record(uintptr_t word)
 {
     struct thread *thread = thread_self;
     uint32_t flushes;
 
-    if (!heap_contains(word_address(word)) || options.mutate == 1)
+    if (!heap_contains(word_address(word)) || is_marked(word_address(word)) || options.mutate == 1)
         return;
     if (UNLIKELY(thread == NULL || thread == &thread_none)) {
         flush(word);
