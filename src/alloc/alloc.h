@@ -40,7 +40,9 @@ NOINLINE void *alloc_gc_slow(size_t bytes, enum kind kind);
 /* KIND_GC or KIND_NOSCAN; zeroed.  KIND_NOSCAN below 16 bytes shares blocks (the tiny allocator). */
 INLINE void *alloc_gc(size_t bytes, enum kind kind)
 {
-    if (LIKELY(bytes <= CLEAN_MOST) && (kind != KIND_NOSCAN || LIKELY(bytes >= 16))) {
+    size_t least = kind == KIND_NOSCAN ? 16 : 0;
+
+    if (LIKELY(bytes - least <= CLEAN_MOST - least)) {
         void *block = fast_pop(&thread_self->cache, span_class_of(kind, sizeclass_of_gc(bytes)));
         if (LIKELY(block != NULL))
             return block;

@@ -4,10 +4,11 @@
  *     1. the thread's own spans, and those that others filed on its ready list
  *     2. spans without a living home
  *     3. while a sweep is going on: sweep some spans, then 1 again
- *     4. a fresh span from the page heap
- *     5. spans that dead threads left behind, empty spans of all classes given back
- *     6. a collection, waited for
- *     7. NULL
+ *     4. gc_alloc memory: spans that were filed on the ready lists of other threads
+ *     5. a fresh span from the page heap
+ *     6. spans that dead threads left behind, empty spans of all classes given back
+ *     7. a collection, waited for
+ *     8. NULL
  */
 #include "alloc/refill.h"
 
@@ -22,9 +23,10 @@
 enum {
     SWEEP_STEP = 8,             /* spans swept between two looks at the own ready list */
     SWEEP_STEPS = 4,            /* bounds what one allocation pays; the background sweeps on */
+    NEIGHBOURS = 8,             /* threads whose ready lists are looked at */
 };
 
-/* Step 5.  A dead thread's ready list may get spans after it was abandoned. */
+/* Step 6.  A dead thread's ready list may get spans after it was abandoned. */
 static void adopt_orphans(void)
 {
     thread_reap_dead();
@@ -66,6 +68,26 @@ static uint32_t refill_ready(struct mcache *cache, unsigned span_class)
     return taken;
 }
 
+/* gc_alloc memory is swept back to the thread that it was allocated by, though another may need it next:
+ * a heap would grow by what one thread has and the other misses.  Malloc blocks stay at home: they
+ * are freed to where they came from. */
+static uint32_t refill_borrowed(struct thread *thread, unsigned span_class)
+{
+    struct mcache *cache = &thread->cache;
+    struct thread *other = thread;
+
+    if (span_class_kind(span_class) == KIND_MALLOC)
+        return 0;
+    for (int looks = 0; looks < NEIGHBOURS; looks++) {
+        other = other->next != NULL ? other->next : thread_list();
+        if (other == thread)
+            break;
+        if (mcache_take_ready(cache, span_class, &other->cache.classes[span_class].ready))
+            return mcache_refill(cache, span_class);
+    }
+    return 0;
+}
+
 static uint32_t refill_fresh(struct mcache *cache, unsigned span_class)
 {
     struct span *span = pages_alloc_small(span_class, sweep_generation);
@@ -78,6 +100,8 @@ static bool refill(struct thread *thread, unsigned span_class)
     struct mcache *cache = &thread->cache;
     uint32_t taken = refill_ready(cache, span_class);
 
+    if (taken == 0)
+        taken = refill_borrowed(thread, span_class);
     if (taken == 0)
         taken = refill_fresh(cache, span_class);
     if (taken == 0) {

@@ -31,6 +31,7 @@ enum {
     MAGAZINE_GROWTH = HOSTILE(8, 2),
     REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
+    CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
     FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
@@ -367,26 +368,67 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 /* --- refilling --------------------------------------------------------------------- */
 
 /* A second marker that looks at uninitialised memory must not find stale pointers. */
-static COLD void clear_slots(const struct span *span, uint32_t word, uint64_t slots)
+static void clear_slots(const struct span *span, uint32_t word, uint64_t slots)
 {
     for (; slots != 0; slots &= slots - 1)
         memset((void *)span_slot_address(span, word * 64 + lowest_bit(slots)), 0, span->slot_bytes);
+}
+
+typedef uint64_t word_pair __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* A few words, by stores of 16 bytes: that takes less than a call of memset. */
+INLINE void clear_words(uintptr_t at, size_t bytes)
+{
+    uintptr_t last = at + bytes - sizeof(word_pair);
+
+    if (bytes < sizeof(word_pair)) {
+        *(uint64_t *)at = 0;
+        return;
+    }
+    for (; at < last; at += sizeof(word_pair)) {
+        *(word_pair *)at = (word_pair){ 0, 0 };
+        COMPILER_BARRIER();     /* or the compiler makes a call of it */
+    }
+    *(word_pair *)last = (word_pair){ 0, 0 };
+}
+
+INLINE bool is_one_run(uint64_t bits)
+{
+    uint64_t run = bits >> lowest_bit(bits);
+
+    return (run & (run + 1)) == 0;
 }
 
 /* The same for a class that is clean; what has never been handed out of a fresh span is. */
 static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
 {
     uint32_t virgin = span->virgin, first = word * 64;
+    size_t slot_bytes = span->slot_bytes;
 
     span->virgin = (uint32_t)max_size(virgin, first + log2_floor(slots) + 1);
     if (span->zeroed && virgin < first + 64)
         slots &= virgin > first ? ~(~0ull << (virgin - first)) : 0;
-    while (slots != 0) {
-        uint32_t low = lowest_bit(slots);
-        uint64_t above = ~(slots >> low);
-        uint32_t run = above != 0 ? lowest_bit(above) : 64;
-        memset((void *)span_slot_address(span, first + low), 0, run * span->slot_bytes);
-        slots = low + run < 64 ? slots >> (low + run) << (low + run) : 0;
+    if (slots == 0)
+        return;
+    if (is_one_run(slots))
+        memset((void *)span_slot_address(span, first + lowest_bit(slots)), 0,
+               count_bits(slots) * slot_bytes);
+    else if (slot_bytes <= CLEAR_BYTES)
+        for (; slots != 0; slots &= slots - 1)
+            clear_words(span_slot_address(span, first + lowest_bit(slots)), slot_bytes);
+    else
+        clear_slots(span, word, slots);
+}
+
+/* Entries below `entry`, for neighbours from the first on. */
+static void push_run(struct cached *entry, uintptr_t slot, uint8_t *state, size_t slot_bytes,
+                     uint32_t count)
+{
+    word_pair next = { slot, (uintptr_t)state };
+
+    for (; count != 0; count--) {
+        *(word_pair *)--entry = next;
+        next += (word_pair){ slot_bytes, 1 };
     }
 }
 
@@ -395,22 +437,21 @@ static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
 static void push_word(struct mcache *cache, unsigned span_class, const struct span *span,
                       uint32_t word, uint64_t taken)
 {
-    uint32_t fill = magazine_fill(cache, span_class);
+    uint32_t count = count_bits(taken), fill = magazine_fill(cache, span_class) + count;
     struct cached *entry = magazine_entry(cache, span_class, fill);
-    magazine_set_fill(cache, span_class, fill + count_bits(taken));
-    /* Runs of neighbours: a fresh or wholly free word is one. */
-    while (taken != 0) {
-        uint32_t last = log2_floor(taken);
-        uint64_t zeros = ~taken << (63 - last);
-        uint32_t run = zeros == 0 ? last + 1 : 63 - log2_floor(zeros);
-        uintptr_t slot = span_slot_address(span, word * 64 + last);
-        uint8_t *state = &span->slot_state[word * 64 + last];
+    size_t slot_bytes = span->slot_bytes;
+    uintptr_t first = span_slot_address(span, word * 64);
+    uint8_t *states = &span->slot_state[word * 64];
 
-        for (uint32_t i = 0; i < run; i++) {
-            *entry++ = (struct cached){ .slot = (void *)slot, .state = state-- };
-            slot -= span->slot_bytes;
-        }
-        taken &= run == last + 1 ? 0 : ~0ull >> (63 - last + run);
+    magazine_set_fill(cache, span_class, fill);
+    if (is_one_run(taken)) {            /* of a fresh span, or one that died */
+        uint32_t low = lowest_bit(taken);
+        push_run(entry, first + low * slot_bytes, states + low, slot_bytes, count);
+        return;
+    }
+    for (; taken != 0; taken &= taken - 1) {
+        uint32_t i = lowest_bit(taken);
+        *--entry = (struct cached){ .slot = (void *)(first + i * slot_bytes), .state = states + i };
     }
 }
 
@@ -548,9 +589,9 @@ uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *sp
     return taken;
 }
 
-bool mcache_take_central(struct mcache *cache, unsigned span_class)
+bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_list *list)
 {
-    struct span *span = ready_take_all(&central[span_class]);
+    struct span *span = ready_take_all(list);
 
     if (span == NULL)
         return false;
@@ -566,9 +607,14 @@ bool mcache_take_central(struct mcache *cache, unsigned span_class)
     cache->classes[span_class].taken = span;
     for (struct span *next; rest != NULL; rest = next) {
         next = rest->next;
-        ready_push(&central[span_class], rest);
+        ready_push(list, rest);
     }
     return true;
+}
+
+bool mcache_take_central(struct mcache *cache, unsigned span_class)
+{
+    return mcache_take_ready(cache, span_class, &central[span_class]);
 }
 
 /* --- the end of a thread ---------------------------------------------------------------- */

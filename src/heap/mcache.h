@@ -74,7 +74,7 @@ struct mcache {
 /* Spans without a living home. */
 extern struct ready_list central[SPAN_CLASSES];
 
-enum { CLEAN_MOST = 1024 };     /* a size class */
+enum { CLEAN_MOST = GC_TABLE_MOST };     /* a size class */
 
 /* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero.  Refills clear them, many at
  * a time; frees do before they push, so they go the slow way. */
@@ -134,6 +134,8 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class);
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span);
 /* Takes ready spans of a class that have no living home. */
 bool mcache_take_central(struct mcache *cache, unsigned span_class);
+/* The same from any list of the class: another thread's. */
+bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_list *list);
 
 /* Returns the oldest `count` slots of a magazine to their spans. */
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count);

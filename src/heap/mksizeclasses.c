@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    PAGE = 8192, SMALL_MAX = 131072, MAX_PAGES = 64,
+    PAGE = 8192, SMALL_MAX = 131072, GC_TABLE_MOST = 1024, MAX_PAGES = 64,
     MAX_SLOTS = 1024,
     HEADER = 128, WORD = 104,   /* bytes of a span's header, and of it for 64 slots: heap/span.h */
 };
@@ -92,6 +92,7 @@ static void print_header(void)
     }
     printf(" */\n#ifndef GCALLOC_HEAP_SIZECLASS_TABLE_H\n#define GCALLOC_HEAP_SIZECLASS_TABLE_H\n\n");
     printf("#define SIZE_CLASSES %uu\n#define SMALL_MAX %uu\n", count, SMALL_MAX);
+    printf("#define GC_TABLE_MOST %uu\n", GC_TABLE_MOST);
     printf("#define SIZE_CLASS_8 1u\n#define SIZE_CLASS_16 2u\n#define SIZE_CLASS_24 3u\n");
     printf("#define SPAN_MAX_SLOTS %uu\n\n#endif\n", MAX_SLOTS);
 }
@@ -112,7 +113,13 @@ static void print_tables(void)
             c++;
         printf("%s%u,", n % 20 == 0 ? "\n    " : " ", c);
     }
-    printf(" 0,\n};\n");
+    printf(" 0,\n};\n\nconst uint8_t gc_size_to_class[GC_TABLE_MOST / 8 + 1] = {");
+    for (unsigned n = c = 0; n <= GC_TABLE_MOST / 8; n++) {
+        while (sizes[c] < n * 8 || c == 0)
+            c++;
+        printf("%s%u,", n % 20 == 0 ? "\n    " : " ", c);
+    }
+    printf("\n};\n");
 }
 
 int main(int argc, char **argv)

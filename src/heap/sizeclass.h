@@ -37,6 +37,8 @@ struct size_class {
 extern const struct size_class size_classes[SIZE_CLASSES];
 /* (bytes + 15) / 16 -> class; never class 8 or 24; the last entry, 0, is beyond SMALL_MAX. */
 extern const uint8_t size_to_class[SMALL_MAX / 16 + 2];
+/* The same for gc_alloc, which also uses 8 and 24: (bytes + 7) / 8, up to GC_TABLE_MOST bytes. */
+extern const uint8_t gc_size_to_class[GC_TABLE_MOST / 8 + 1];
 
 /* 16, or 15 in mode manual.  A program may keep no pointer to a block but one that is one past its
  * end (PHP does), and that is a pointer to the neighbour if the block fills its slot.  So where
@@ -63,12 +65,10 @@ INLINE unsigned sizeclass_of_malloc(size_t bytes)
     return size_to_class[bytes >> 4];
 }
 
-/* The same as sizeclass_of for gc_alloc, which also uses 8 and 24. */
+/* The same as sizeclass_of for gc_alloc. */
 INLINE unsigned sizeclass_of_gc(size_t bytes)
 {
-    if (bytes <= 8)
-        return SIZE_CLASS_8;
-    return bytes > 16 && bytes <= 24 ? SIZE_CLASS_24 : sizeclass_of(bytes);
+    return bytes <= GC_TABLE_MOST ? gc_size_to_class[(bytes + 7) >> 3] : sizeclass_of(bytes);
 }
 
 INLINE unsigned span_class_of(enum kind kind, unsigned size_class)

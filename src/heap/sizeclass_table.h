@@ -97,6 +97,7 @@
 
 #define SIZE_CLASSES 91u
 #define SMALL_MAX 131072u
+#define GC_TABLE_MOST 1024u
 #define SIZE_CLASS_8 1u
 #define SIZE_CLASS_16 2u
 #define SIZE_CLASS_24 3u
