@@ -20,7 +20,7 @@ enum {
     ACCOUNT_BYTES = 64 << 10,   /* what a thread may keep to itself; less under gcstress */
     ASSIST_LEAST = 4 << 10,     /* bytes of work that are worth beginning */
     ASSIST_MOST = 64 << 10,     /* ... and at most at a time: 30 us or so */
-    MAKE_WAY_SPANS = 16, MAKE_WAY_NS = 1000000,     /* per refill, above a goal of the limit */
+    MAKE_WAY_SPANS = 16, MAKE_WAY_NS = 250000,      /* per refill, above a goal */
     NAP_DEBT = 256 << 10,       /* work owed that a thread waits for */
     NAP_MOST = 4 << 20,         /* ... and at most at a time */
     NAP_WORK = 1 << 10, NAP_NS = 1000,      /* what a marker does in how much time */
@@ -38,6 +38,7 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     uint64_t weigh_at;          /* `allocated` at which it is seen again whether it is worth it */
     uint64_t free_trigger;      /* for both while the limiter is full */
     uint64_t limit_goal;        /* the goal if the memory limit has set it, else UINT64_MAX */
+    uint64_t gc_goal;           /* of gc_alloc memory */
     uint64_t assist, gc_assist; /* ratios, see pacer.h */
     uint32_t enabled;           /* cycles make sense */
 
@@ -54,7 +55,8 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     uint64_t settled_bytes;     /* atomic, relaxed: settled.freed_bytes for everybody */
     uint64_t napped_ns;         /* atomic, relaxed: that threads were kept waiting since the cycle began */
     uint64_t in_use_bytes, goal_then;   /* when the last marking ended, for the scavenger */
-} policy = { .trigger = UINT64_MAX, .gc_trigger = UINT64_MAX, .limit_goal = UINT64_MAX };
+} policy = { .trigger = UINT64_MAX, .gc_trigger = UINT64_MAX, .limit_goal = UINT64_MAX,
+           .gc_goal = UINT64_MAX };
 
 static struct pacer_knobs knobs_now(void)
 {
@@ -114,6 +116,7 @@ static void publish(void)
     store_relaxed(&policy.late_trigger, pacer_late_trigger(&policy.pacer));
     store_relaxed(&policy.free_trigger, policy.pacer.free_trigger);
     store_relaxed(&policy.limit_goal, limited ? policy.pacer.goal : UINT64_MAX);
+    store_relaxed(&policy.gc_goal, policy.pacer.gc_goal);
     store_relaxed(&policy.assist, policy.pacer.assist);
     store_relaxed(&policy.gc_assist, policy.pacer.gc_assist);
     stats_note_goal(policy.pacer.goal);
@@ -269,22 +272,23 @@ static COLD void assist(struct thread *thread)
         thread->nap_ns = (uint32_t)(min_size(thread->assist_debt, NAP_MOST) * NAP_NS / NAP_WORK);
 }
 
-/* What the running sweep has freed up to now is not in the count before it ends. */
-static uint64_t live_less_swept(void)
+/* Assists hold the program back only while marking.  What it would allocate before and after, while the
+ * collector waits for a processor or sweeps, is too much when memory is limited, and for gc_alloc
+ * memory, which it may allocate faster than anybody gets a processor. */
+static bool is_above_goal(int64_t less)
 {
-    uint64_t swept = sweep_totals_ever().freed_bytes - load_relaxed(&policy.settled_bytes);
-
-    return at_least_0(load_relaxed(&policy.live) - (int64_t)swept);
+    return at_least_0(load_relaxed(&policy.live) - less) >= load_relaxed(&policy.limit_goal) ||
+           at_least_0(load_relaxed(&policy.gc_live) - less) >= load_relaxed(&policy.gc_goal);
 }
 
-/* Assists hold the program back only while marking.  When memory is limited, what it would allocate
- * before and after, while the collector waits for a processor or sweeps, is too much: above
- * the goal it sweeps for its memory, and when there is nothing to sweep it makes way for a
- * moment, once per refill.  A cycle that cannot begin thus makes it slow, but never stops it. */
+/* Above the goal a thread sweeps for its memory, and when there is nothing to sweep it makes way for
+ * a moment, once per refill.  A cycle that cannot begin thus makes it slow, but never stops it. */
 static COLD void make_way(struct thread *thread)
 {
-    if (!collect_is_running() || limiter_limiting(&policy.limiter) ||
-        live_less_swept() < load_relaxed(&policy.limit_goal))
+    /* What the running sweep has freed up to now is not in the counts before it ends. */
+    uint64_t swept = sweep_totals_ever().freed_bytes - load_relaxed(&policy.settled_bytes);
+
+    if (!collect_is_running() || limiter_limiting(&policy.limiter) || !is_above_goal((int64_t)swept))
         return;
     if (!sweep_some(MAKE_WAY_SPANS))
         thread->nap_ns = MAKE_WAY_NS;
@@ -294,7 +298,7 @@ void collect_assist(struct thread *thread)
 {
     if (LIKELY(load_relaxed(&gc_phase) != GC_MARKING)) {
         thread->assist_seen = thread->cache.allocated_bytes;
-        if (UNLIKELY(heap_live_bytes() >= load_relaxed(&policy.limit_goal)) && thread->nesting == 1)
+        if (UNLIKELY(is_above_goal(0)) && thread->nesting == 1)
             make_way(thread);   /* not in a handler that interrupted a slow path */
         return;
     }

@@ -25,8 +25,10 @@ enum {
     POOR_YIELD_SHARE = 16,
     GOOD_YIELD_SHARE = 4,
     /* The trigger lies between these 64ths of the way from what remains to the goal.  Lower: a
-     * program that fast must assist anyway.  Higher: nothing is left for a sudden change. */
-    TRIGGER_LEAST = 45,
+     * program that fast must assist anyway.  Higher: nothing is left for a sudden change.  What
+     * gc_alloc gives out while a cycle marks stays until the next, so its way is short, and assists
+     * begin early. */
+    TRIGGER_LEAST = 45, GC_TRIGGER_LEAST = 52,
     TRIGGER_MOST = 61,
     /* Parts of the way for which nobody assists. */
     GC_GRACE = 8,
@@ -49,7 +51,7 @@ enum {
     HEADROOM_PERCENT = 5,
 };
 
-#define GC_HEAP_MIN (8 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
+#define GC_HEAP_MIN (10 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
 #define RUNWAY_ENOUGH (4 * MIB) /* a trigger this near to the goal is not too near */
 #define DISTANCE_LEAST (64 * KIB)
 #define HEADROOM_LEAST MIB
@@ -162,10 +164,10 @@ static uint64_t work_for(const struct pacer *pacer, uint64_t malloc_bytes)
     return max_u64(less(work, pacer->malloc_work), last->scan_work / 4);
 }
 
-static uint64_t trigger(uint64_t remains, uint64_t goal, uint64_t runway_bytes)
+static uint64_t trigger(uint64_t remains, uint64_t goal, uint64_t runway_bytes, unsigned least_64ths)
 {
     uint64_t distance = less(goal, remains);
-    uint64_t least = remains + scale(distance, TRIGGER_LEAST, 64);
+    uint64_t least = remains + scale(distance, least_64ths, 64);
     uint64_t most = max_u64(remains + scale(distance, TRIGGER_MOST, 64),
                             less(goal, RUNWAY_ENOUGH));
 
@@ -181,7 +183,7 @@ static void tune_gc(struct pacer *pacer, const struct pacer_knobs *knobs)
 
     pacer->gc_goal = add(remains, gc_distance(knobs, last, last->malloc_live));
     pacer->gc_trigger = trigger(remains, pacer->gc_goal,
-                                runway(pacer->gc_rate, last->scan_work));
+                                runway(pacer->gc_rate, last->scan_work), GC_TRIGGER_LEAST);
 }
 
 /* The trigger for pacer->goal. */
@@ -193,7 +195,7 @@ static void tune_trigger(struct pacer *pacer, const struct pacer_knobs *knobs, u
 
     if (knobs->malloc_collected)
         way = runway(pacer->rate, work_for(pacer, less(pacer->goal, add(way, gc_bytes))));
-    pacer->trigger = trigger(remains, pacer->goal, way);
+    pacer->trigger = trigger(remains, pacer->goal, way, TRIGGER_LEAST);
 }
 
 /* heap_min is a promise not to collect, not a size to end at: moves the trigger up to it, and the

@@ -490,7 +490,7 @@ static void test_gc_goal_is_gos(void **state)
     struct program p = start(false, 100);
 
     (void)state;
-    assert_int_equal(p.pacer.goal, 8 * MIB);    /* Go: 4 */
+    assert_int_equal(p.pacer.goal, 10 * MIB);   /* Go: 4 */
     p.gc_live = 100 * MIB;
     p.roots = 10 * MIB;
     collect(&p);
@@ -503,7 +503,7 @@ static void test_gc_goal_is_gos(void **state)
     p.gc_live = MIB;
     p.roots = 0;
     collect(&p);
-    assert_int_equal(p.pacer.goal, 16 * MIB);
+    assert_int_equal(p.pacer.goal, 20 * MIB);
     p.knobs.percent = 0;
     collect(&p);
     assert_int_equal(p.pacer.goal, MIB);
@@ -579,20 +579,20 @@ static void test_trigger_leaves_a_runway(void **state)
 
     (void)state;
     pacer_init(&pacer, &knobs);
-    mark_once(&pacer, &knobs, 100 * MIB, 20 * MIB);
+    mark_once(&pacer, &knobs, 100 * MIB, 15 * MIB);
     assert_int_equal(pacer.gc_goal, 200 * MIB);
-    assert_in_range(pacer.gc_trigger, 180 * MIB - 64 * KIB, 180 * MIB + 64 * KIB);
+    assert_in_range(pacer.gc_trigger, 185 * MIB - 64 * KIB, 185 * MIB + 64 * KIB);
     /* The worst of the last five counts, also for a heap of another size; then it is forgotten. */
     for (int i = 0; i < 4; i++) {
         mark_once(&pacer, &knobs, 200 * MIB, MIB);
-        assert_in_range(pacer.gc_trigger, 360 * MIB - 64 * KIB, 360 * MIB + 64 * KIB);
+        assert_in_range(pacer.gc_trigger, 370 * MIB - 64 * KIB, 370 * MIB + 64 * KIB);
     }
     mark_once(&pacer, &knobs, 200 * MIB, MIB);
     assert_int_equal(pacer.gc_trigger, 396 * MIB);      /* nearer makes no sense */
     mark_once(&pacer, &knobs, 200 * MIB, GIB);
-    assert_in_range(pacer.gc_trigger, 340 * MIB, 341 * MIB);    /* nor farther */
+    assert_in_range(pacer.gc_trigger, 362 * MIB, 363 * MIB);    /* nor farther */
     mark_once(&pacer, &knobs, 16 * MIB, 0);
-    assert_in_range(pacer.gc_trigger, 27 * MIB, 28 * MIB);
+    assert_in_range(pacer.gc_trigger, 28 * MIB, 29 * MIB);
 }
 
 static void test_assists_do_not_count_as_slowness(void **state)
@@ -607,10 +607,10 @@ static void test_assists_do_not_count_as_slowness(void **state)
     (void)state;
     pacer_init(&pacer, &knobs);
     pacer_start_cycle(&pacer, (struct pacer_heap){ .total = 100 * MIB, .gc = 100 * MIB });
-    input.at_end.gc = 110 * MIB;
+    input.at_end.gc = 107 * MIB;
     pacer_update(&pacer, &knobs, &input);
-    /* Without, 30 ms of the program for 30 of the workers: 15 MiB for 75 MiB of work. */
-    assert_in_range(pacer.gc_trigger, 180 * MIB - 128 * KIB, 180 * MIB + 128 * KIB);
+    /* Without, 30 ms of the program for 30 of the workers: 10.5 MiB for 75 MiB of work. */
+    assert_in_range(pacer.gc_trigger, 186 * MIB - 128 * KIB, 186 * MIB + 128 * KIB);
 }
 
 /* Nor does waiting, or a program that waits for each cycle would start it ever later. */
@@ -626,10 +626,10 @@ static void test_naps_do_not_count_as_slowness(void **state)
     (void)state;
     pacer_init(&pacer, &knobs);
     pacer_start_cycle(&pacer, (struct pacer_heap){ .total = 100 * MIB, .gc = 100 * MIB });
-    input.at_end.gc = 120 * MIB;
+    input.at_end.gc = 110 * MIB;
     pacer_update(&pacer, &knobs, &input);
-    /* 30 ms of the program: 30 MiB for 100 MiB of work. */
-    assert_in_range(pacer.gc_trigger, 170 * MIB - 512 * KIB, 170 * MIB + 512 * KIB);
+    /* 30 ms of the program: 15 MiB for 100 MiB of work. */
+    assert_in_range(pacer.gc_trigger, 185 * MIB - 256 * KIB, 185 * MIB + 256 * KIB);
 }
 
 static void test_abandoned_cycle_changes_nothing(void **state)
