@@ -113,6 +113,25 @@ static bool refill(struct thread *thread, unsigned span_class)
     return taken != 0;
 }
 
+/* While a cycle marks: the slots that have just come into the magazine, if they are neighbours.  A handler
+ * of the program may use the barrier in between: it sees an empty range, or the whole. */
+static void note_born(struct thread *thread, unsigned span_class)
+{
+    struct mcache *cache = &thread->cache;
+    uint32_t fill = magazine_fill(cache, span_class);
+    uintptr_t low = (uintptr_t)magazine_entry(cache, span_class, fill - 1)->slot;
+    size_t bytes = (uintptr_t)magazine_entry(cache, span_class, 0)->slot - low;
+    size_t slot_bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
+
+    store_relaxed(&thread->born_bytes, 0);
+    if (bytes != (fill - 1) * slot_bytes)
+        return;
+    COMPILER_BARRIER();
+    store_relaxed(&thread->born_low, low);
+    COMPILER_BARRIER();
+    store_relaxed(&thread->born_bytes, bytes + slot_bytes);
+}
+
 static void *small_slow(struct thread *thread, unsigned span_class)
 {
     struct mcache *cache = &thread->cache;
@@ -126,6 +145,8 @@ static void *small_slow(struct thread *thread, unsigned span_class)
             if (collected || !collect_for_memory(thread))
                 return NULL;
             collected = true;
+        } else if (UNLIKELY(load_relaxed(&span_allocate_black))) {
+            note_born(thread, span_class);
         }
         collect_account(thread);
         collect_assist(thread);

@@ -45,8 +45,10 @@ static NOINLINE void flush(uintptr_t word)
 
 /* Marked objects stay marked while the cycle marks, and whoever marked one scans it.  Most of what a
  * program stores was born black a moment ago. */
-INLINE bool is_marked(uintptr_t address)
+INLINE bool is_marked(const struct thread *thread, uintptr_t address)
 {
+    if (address - load_relaxed(&thread->born_low) < load_relaxed(&thread->born_bytes))
+        return true;
     const struct span *span = span_of(address);
 
     if (span == NULL || !span_in_use(span))
@@ -61,12 +63,14 @@ void barrier_record(uintptr_t word)
     struct thread *thread = thread_self;
     uint32_t flushes;
 
-    if (!heap_contains(word_address(word)) || is_marked(word_address(word)) || options.mutate == 1)
+    if (!heap_contains(word_address(word)) || options.mutate == 1)
         return;
     if (UNLIKELY(thread == NULL || thread == &thread_none)) {
         flush(word);
         return;
     }
+    if (is_marked(thread, word_address(word)))
+        return;
     do {
         flushes = load_relaxed(&thread->barrier_flushes);
         COMPILER_BARRIER();

@@ -587,6 +587,7 @@ void mark_setup_stopped(void)
         if (load_relaxed(&thread->tid) != 0)
             premark_thread(thread);
         thread->barrier_fill = 0;
+        thread->born_bytes = 0;
         thread->assist_debt = 0;
     }
 }

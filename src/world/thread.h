@@ -71,6 +71,10 @@ struct thread {
     /* What the write barrier recorded; see gc/barrier.c. */
     uint32_t barrier_fill;      /* owner; reset in stops */
     uint32_t barrier_flushes;   /* owner, and the collector in stops */
+    /* Addresses of slots that its last refill took while the running cycle marked: black, all of them.
+     * Owner; 0 bytes at stop 1. */
+    uintptr_t born_low;
+    size_t born_bytes;
     uintptr_t copy_low, copy_high;  /* owner: where gc_memmove is writing to; copy_low 0: nowhere */
     uint64_t assist_debt;       /* owner: work for the marking that allocation has cost and that is
                                  * not done yet; 0 at stop 1 */
