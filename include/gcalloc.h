@@ -10,8 +10,10 @@
  *
  * A block is reachable while a word on a stack, in a register, in static or thread-local
  * data, in the program's own anonymous mappings or in another reachable block points at
- * or into it.  Words in gc_alloc_noscan objects do not count, nor do pointers in files,
- * pipes, sockets or shared file mappings, nor encoded ones.
+ * or into it.  A pointer one past the end counts for a malloc block; for a gc_alloc object only on a
+ * stack.  Words must stand at a multiple of 4, in gc_alloc objects of 8.  Words in
+ * gc_alloc_noscan objects do not count, nor do pointers in files, pipes, sockets or shared file
+ * mappings, nor encoded ones.
  *
  * Cycles mark beside the running program.  Pointers to heap blocks of either kind that are stored
  * INTO gc_alloc objects must be stored by GC_WRITE, GC_SWAP, gc_compare_exchange or gc_memmove:
