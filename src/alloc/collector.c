@@ -53,6 +53,7 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     uint32_t started;           /* cycles begun */
     uint32_t finished;          /* cycles whose sweep is over; futex */
     uint32_t last_abandoned;    /* number of the last cycle that was abandoned */
+    bool wake;                  /* ... and is to be woken when CYCLE is released, which it needs at once */
     int process;                /* whose task `present` is: the child of a vfork or a raw clone has none */
     bool forbidden;             /* before collect_init: no cycle may ever start */
     uint32_t work;              /* atomic, futex: changes when the parked task should look */
@@ -71,7 +72,12 @@ static uint64_t lock_cycle(void)
 
 static void unlock_cycle(uint64_t mask)
 {
+    bool wake = collector.wake;
+
+    collector.wake = false;
     lock_release(&cycle_lock);
+    if (wake)
+        park_wake(&collector.work, 1);
     signals_restore(mask);
 }
 
@@ -325,10 +331,12 @@ static bool start_locked(bool forced, bool *inline_run)
     }
     collector.started++;
     store_relaxed(&collector.running, true);
-    if (collector.present)
-        wake_task();
-    else
+    if (collector.present) {
+        fetch_add_acq_rel(&collector.work, 1);
+        collector.wake = true;
+    } else {
         spawn_locked();
+    }
     *inline_run = !collector.present;
     return true;
 }
@@ -475,6 +483,7 @@ void collect_fork_child(void)
 {
     lock_reset(&cycle_lock);
     collector.running = collector.again = collector.forced = collector.present = false;
+    collector.wake = false;
     collector.suspended = 0;
     collector.process = sys_getpid();
     collector.finished = collector.started;
