@@ -228,6 +228,42 @@ static NOINLINE void lose_blocks(void)
         memset(malloc(1000), 0, 1000);
 }
 
+enum { SHARED_OBJECTS = 512 << 10, SHARED_BYTES = 64, SHARED_KEPT = 16 };
+
+static void **kept;
+
+static void *allocate_half(void *unused)
+{
+    for (int i = 0; i < SHARED_OBJECTS / 2; i++)
+        assert_non_null(gc_alloc(SHARED_BYTES));
+    return unused;
+}
+
+/* What one thread's garbage has left free in its spans serves another before the heap grows. */
+static void test_threads_share_free_slots(void **state)
+{
+    int percent = gc_set_percent(-1);
+    pthread_t thread;
+
+    (void)state;
+    kept = gc_alloc(SHARED_OBJECTS / SHARED_KEPT * sizeof *kept);
+    for (int i = 0; i < SHARED_OBJECTS; i++) {
+        void *object = gc_alloc(SHARED_BYTES);
+
+        assert_non_null(object);
+        if (i % SHARED_KEPT == 0)
+            GC_WRITE(&kept[i / SHARED_KEPT], object);
+    }
+    gc_collect();
+    gc_read_memstats(&before);
+    assert_int_equal(pthread_create(&thread, NULL, allocate_half, NULL), 0);
+    pthread_join(thread, NULL);
+    gc_read_memstats(&after);
+    assert_true(after.heap_inuse < before.heap_inuse + SHARED_OBJECTS * SHARED_BYTES / 8);
+    kept = NULL;
+    gc_set_percent(percent);
+}
+
 static void test_condemned_then_reclaimed(void **state)
 {
     (void)state;
@@ -278,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_pause_ring),
         cmocka_unit_test(test_goal),
         cmocka_unit_test(test_threads_are_counted),
+        cmocka_unit_test(test_threads_share_free_slots),
         cmocka_unit_test(test_condemned_then_reclaimed),
         cmocka_unit_test(test_free_os_memory),
     };
