@@ -9,7 +9,8 @@
  *          With GCALLOC_DEBUG=mutate=N one of these is broken, and gccheckmark must find out;
  *          without it, every object must still be there at the end: see mutations.sh.
  *
- *          barrier      slots in gc_alloc objects, stores by the barrier      (dies of mutate=1)
+ *          barrier      slots in gc_alloc objects, stores by the barrier      (dies of mutate=1);
+ *                       new objects take the places between those that are moved
  *          heap         slots in small malloc blocks, plain stores            (dies of mutate=2)
  *          block        slots in one large malloc block, plain stores         (dies of mutate=2)
  *          roots        slots in a private mapping, plain stores              (dies of mutate=3)
@@ -122,6 +123,14 @@ static uint32_t random_below(uint64_t *state, uint32_t bound)
     return (uint32_t)((*state >> 20) % bound);
 }
 
+/* A new object, beside old ones, that nobody keeps. */
+static void litter(void)
+{
+    void *unused = barrier ? gc_alloc(sizeof(struct object)) : NULL;
+
+    (void)unused;
+}
+
 static void *mover_run(void *seed)
 {
     uint64_t state = (uintptr_t)seed * 0x9e3779b97f4a7c15ull;
@@ -134,6 +143,7 @@ static void *mover_run(void *seed)
         object_check(object);
         while (!slot_fill(slot_at(random_below(&state, SLOTS)), object))
             continue;
+        litter();
         count++;
     }
     moves += count;
@@ -151,6 +161,7 @@ static __attribute__((noinline)) void populate(void)
             abort();
         *object = (struct object){ .self = ~(uintptr_t)object, .number = i };
         slot_fill(slot_at(2 * i), object);
+        litter();               /* garbage soon: there will be free slots among the objects */
     }
 }
 
