@@ -21,7 +21,8 @@ enum {
     ASSIST_LEAST = 4 << 10,     /* bytes of work that are worth beginning */
     ASSIST_MOST = 64 << 10,     /* ... and at most at a time: 30 us or so */
     MAKE_WAY_SPANS = 16, MAKE_WAY_NS = 250000,      /* per refill, above a goal */
-    NAP_DEBT = 256 << 10,       /* work owed that a thread waits for */
+    BEG_DEBT = 64 << 10,        /* work owed that a thread asks the markers for, and again after as much */
+    NAP_DEBT = 256 << 10,       /* ... that it waits for */
     NAP_MOST = 4 << 20,         /* ... and at most at a time */
     NAP_WORK = 1 << 10, NAP_NS = 1000,      /* what a marker does in how much time */
     WEIGH_BYTES = 1 << 20,      /* allocated between two looks at whether a cycle is worth it */
@@ -254,7 +255,7 @@ static uint64_t owed_for_allocation(struct thread *thread)
     thread->assist_seen = cache->allocated_bytes;
     thread->assist_gc_seen = cache->gc_bytes;
     if ((ratio | gc_ratio) == 0)
-        thread->assist_debt = 0;        /* marking is ahead */
+        thread->assist_debt = thread->begged_debt = 0;  /* marking is ahead */
     return pacer_assist_work(ratio, min_size(bytes - gc_bytes, GIB)) +
            pacer_assist_work(gc_ratio, min_size(gc_bytes, GIB));
 }
@@ -265,9 +266,12 @@ static COLD void assist(struct thread *thread)
     thread->assist_debt += owed_for_allocation(thread);
     if (thread->assist_debt < ASSIST_LEAST)
         return;
-    uint64_t done = mark_assist(min_size(thread->assist_debt, ASSIST_MOST));
+    bool begs = thread->assist_debt >= thread->begged_debt + BEG_DEBT;
+    uint64_t done = mark_assist(min_size(thread->assist_debt, ASSIST_MOST), begs);
 
     thread->assist_debt -= min_size(done, thread->assist_debt);
+    if (begs || done != 0)
+        thread->begged_debt = done == 0 ? thread->assist_debt : 0;
     if (thread->assist_debt >= NAP_DEBT)
         thread->nap_ns = (uint32_t)(min_size(thread->assist_debt, NAP_MOST) * NAP_NS / NAP_WORK);
 }
@@ -318,6 +322,7 @@ void collect_nap(struct thread *thread)
 
     thread->nap_ns = 0;
     thread->assist_debt -= min_size((uint64_t)ns * NAP_WORK / NAP_NS, thread->assist_debt);
+    thread->begged_debt = 0;
     fetch_add_relaxed(&policy.napped_ns, ns);
     thread_park(thread, &save);
     collect_wait_cycle(ns);

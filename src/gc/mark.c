@@ -26,8 +26,7 @@ enum {
     CHUNK_SPANS = HOSTILE(64, 1),           /* ids claimed at a time */
     PREFETCH_SPANS = 4,         /* headers fetched ahead in a walk */
     ASSIST_SLOTS = 16,            /* threads that may assist at a time */
-    BEG_BYTES = 64 << 10,       /* who owes so much asks for work that is not shared yet */
-    BEG_SPINS = 400,            /* ... and waits for it so long: 15 us or so */
+    BEG_SPINS = 200,            /* how long work is waited for that is not shared yet: 10 us or so */
 };
 
 struct worker {
@@ -407,13 +406,13 @@ static bool beg(void)
     return worklist_has_shared(&mark.list);
 }
 
-uint64_t mark_assist(uint64_t bytes)
+uint64_t mark_assist(uint64_t bytes, bool begs)
 {
     struct worker *worker;
     uint64_t scanned = 0;
 
     if (!worklist_has_shared(&mark.list) &&
-        (bytes < BEG_BYTES || worklist_is_empty(&mark.list) || !beg()))
+        (!begs || worklist_is_empty(&mark.list) || !beg()))
         return 0;
     if ((worker = claim_assist_slot()) == NULL)
         return 0;
@@ -588,6 +587,6 @@ void mark_setup_stopped(void)
             premark_thread(thread);
         thread->barrier_fill = 0;
         thread->born_bytes = 0;
-        thread->assist_debt = 0;
+        thread->assist_debt = thread->begged_debt = 0;
     }
 }

@@ -77,9 +77,9 @@ void mark_keep(void);
 /* The keeper traces what mark_rescan gave it. */
 void mark_keep_rest(void);
 
-/* What the program does for the marking: traces at most about so many bytes.  In the runtime.
- * Returns the bytes looked at. */
-uint64_t mark_assist(uint64_t bytes);
+/* What the program does for the marking: traces at most about so many bytes; begs: waits a moment for
+ * a worker to share what it has.  In the runtime.  Returns the bytes looked at. */
+uint64_t mark_assist(uint64_t bytes, bool begs);
 /* Marks what the words name.  In the runtime, while gc_phase is GC_MARKING. */
 void mark_shade(const uintptr_t *words, uint32_t count);
 

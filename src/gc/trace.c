@@ -13,7 +13,7 @@ enum {
     SCAN_STEP = HOSTILE(8, 1),  /* words looked at between two looks at the room in the queue */
     SPILL_STEP = HOSTILE(64, 2),        /* words spilled, and fetched again, at a time */
     INLINE_BYTES = HOSTILE(256, 16),    /* objects up to this size are scanned in the main loop */
-    TURN_BYTES = HOSTILE(16 << 10, 64), /* scanned between two looks at who waits */
+    TURN_BYTES = HOSTILE(4 << 10, 64),  /* scanned between two looks at who waits */
     FEED_OBJECTS = 8,
     FEED_SPILLED = 64,
 };

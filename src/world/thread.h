@@ -78,6 +78,7 @@ struct thread {
     uintptr_t copy_low, copy_high;  /* owner: where gc_memmove is writing to; copy_low 0: nowhere */
     uint64_t assist_debt;       /* owner: work for the marking that allocation has cost and that is
                                  * not done yet; 0 at stop 1 */
+    uint64_t begged_debt;       /* owner: of which so much when it last asked for work in vain */
     uint64_t assist_seen;       /* owner: of cache.allocated_bytes */
     int64_t assist_gc_seen;     /* owner: of cache.gc_bytes */
     /* The tiny allocator's block, and the sweep generation it belongs to. */

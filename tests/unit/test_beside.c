@@ -383,12 +383,12 @@ static void assist_alone(void)
 {
     if (calls++ != 0)
         return;
-    assert_int_equal(mark_assist(1 << 20), 0);          /* nothing is shared */
+    assert_int_equal(mark_assist(1 << 20, true), 0);          /* nothing is shared */
     /* Fills the leader's own two blocks, and more. */
     mark_root_range(NULL, ROOT_DATA, (const uintptr_t *)many, (const uintptr_t *)many + WORDS * 12);
-    assisted = mark_assist(4096);
+    assisted = mark_assist(4096, false);
     assert_in_range(assisted, 4096, 4096 + 1000);
-    for (uint64_t done; (done = mark_assist(64 << 10)) != 0;)
+    for (uint64_t done; (done = mark_assist(64 << 10, false)) != 0;)
         assisted += done;
     assert_true(mark_totals().assisted == assisted);
 }

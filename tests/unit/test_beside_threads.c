@@ -64,7 +64,7 @@ static void *new_object(struct mutator *self, enum kind kind)
     store_relaxed(object, HEADER(object));
     if (load_relaxed(&gc_phase) == GC_MARKING && dice(self, 20) == 0) {
         uint64_t before = mark_totals().scanned;
-        fetch_add_relaxed(&assisted, mark_assist(4096));
+        fetch_add_relaxed(&assisted, mark_assist(4096, false));
         if (mark_totals().scanned < before)     /* the pacer looks at these all the time */
             store_relaxed(&broken, 1);
     }
