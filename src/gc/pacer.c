@@ -228,18 +228,18 @@ static void tune_total(struct pacer *pacer, const struct pacer_knobs *knobs)
         respect_heap_min(pacer, knobs);
 }
 
-/* Next to no garbage, or not known yet: how far a cycle may be put off.  At the longest stretch
- * cycles are rare enough. */
+/* How far a cycle may be put off.  Not known yet whether there is garbage: twice the distance.
+ * There was next to none: as far as the longest stretch would go. */
 static void tune_patience(struct pacer *pacer, const struct pacer_knobs *knobs)
 {
     const struct pacer_input *last = &pacer->last;
     uint64_t remains = add(add(last->malloc_live, last->gc_live), last->kept);
-    bool patient = knobs->malloc_collected && !pacer->yields && pacer->stretch < STRETCH_MAX;
+    uint64_t times = pacer->stretch == 1 ? 2 : STRETCH_MAX / pacer->stretch;
 
     pacer->worth_it = false;
     pacer->late_trigger = pacer->trigger;
-    if (patient)
-        pacer->late_trigger = add(pacer->trigger, less(pacer->trigger, remains));
+    if (knobs->malloc_collected && !pacer->yields)
+        pacer->late_trigger = add(remains, scale(less(pacer->trigger, remains), times, 1));
 }
 
 /* A goal for later: all that is live now may turn out to have grown by as much as the next goal

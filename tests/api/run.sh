@@ -63,7 +63,7 @@ done
 # shellcheck disable=SC2086
 say "compile patience" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude \
     tests/api/patience.c -o "$OUT/patience" $LIBRARY
-say "patience" "$OUT/patience"
+say "patience" env GCALLOC_HEAPMIN=32MiB "$OUT/patience"
 
 if [ "$BUILD" = build ] || [ -d "$BUILD/obj" ]; then
     # shellcheck disable=SC2046,SC2086
