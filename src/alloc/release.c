@@ -15,7 +15,7 @@
 #include "base/check.h"
 #include "base/options.h"
 #include "base/sys.h"
-#include "gc/cycle.h"
+#include "gc/sweep.h"
 #include "heap/ceded.h"
 #include "heap/pages.h"
 
@@ -42,16 +42,6 @@ static COLD void ignore_foreign(const void *block)
 
     if (exchange_acq_rel(&warned, 1) == 0)
         warn("free of %p, which is not ours; ignored", block);
-}
-
-/* Stop 1 closed the magazines; the owner opens them at its first slow free after
- * the marking. */
-static void restore_limits(struct thread *thread)
-{
-    if (thread->limits_zeroed == 0 || load_relaxed(&gc_phase) == GC_MARKING)
-        return;
-    thread->limits_zeroed = 0;
-    mcache_open(&thread->cache);
 }
 
 /* Straight to the span: in hardened mode, or when only the span's owner may touch what else
@@ -91,8 +81,8 @@ static void free_small(struct thread *thread, struct span *span, void *block)
     if (UNLIKELY(load_relaxed(&span->slot_state[slot]) == SLOT_CEDED) && !make_ordinary(span, slot))
         return;
     store_relaxed(&span->slot_state[slot], SLOT_IN);
-    if (load_relaxed(&gc_phase) == GC_MARKING)
-        span_mark(span, slot);  /* I2 */
+    if (load_relaxed(&span_free_black))
+        span_mark(span, slot);
     if (UNLIKELY(options.gccheckmark) || span_class_is_clean(span->span_class))
         memset(block, 0, span->slot_bytes);
     /* A condemned block that the program has all the same: its pointer was where
@@ -126,7 +116,6 @@ static void free_checked(struct thread *thread, void *block)
 {
     struct span *span = span_of((uintptr_t)block);
 
-    restore_limits(thread);
     thread->cache.slow_frees++;
     if (span == NULL || !span_in_use(span))
         die_never_allocated(block);

@@ -214,6 +214,7 @@ static void set_marking(bool on, bool beside_program)
 {
     store_relaxed(&gc_phase, on ? GC_MARKING : GC_OFF);
     store_relaxed(&span_allocate_black, on);
+    store_relaxed(&span_free_black, on && !beside_program);
     store_relaxed(&gc_barrier_on, on && beside_program);
 }
 
@@ -222,6 +223,8 @@ static void begin_marking_stopped(bool beside_program)
     if (options.verify)
         verify_stopped(false);
     mark_setup_stopped();
+    if (!beside_program)
+        mark_close_magazines_stopped();
     set_marking(true, beside_program);
 }
 
@@ -380,6 +383,7 @@ static enum outcome terminate_stopped(struct cycle_report *report, int attempt)
     bool last = attempt == ATTEMPTS - 1;
     long max_pages = last ? LONG_MAX - 1 : (long)STOP_PAGES << attempt;
 
+    mark_cached_stopped();
     mark_barrier_stopped();
     long pages = dirty_rescan(false, max_pages);
 

@@ -44,7 +44,8 @@ static void scan_slots(const struct span *span, uint32_t word, uint64_t slots)
 }
 
 /* A refill marks before it allocates: loaded in the other order, what is allocated now shows its
- * mark. */
+ * mark.  A slot that was freed since stop 1 may be cached without one.  It holds nothing, but is kept: when
+ * it is handed out again, what is stored into it counts as written after this look at it. */
 static void keep_word(struct span *span, uint32_t word)
 {
     struct slot_bits *bits = &span->bits[word];
@@ -55,7 +56,7 @@ static void keep_word(struct span *span, uint32_t word)
         return;
     store_relaxed(&bits->kept, bits->kept | slots);
     tracer_count(&keeper.tracer->kept, count_bits(slots) * span->slot_bytes);
-    scan_slots(span, word, slots);
+    scan_slots(span, word, slots_without_cached(span, word, slots));
 }
 
 /* The worklist could not grow: everything kept is scanned again, until that adds nothing that

@@ -133,21 +133,10 @@ static void mark_malloc_word(struct worker *worker, struct span *span, uint32_t 
     scan_slots(worker, span, word, slots);
 }
 
-/* Of the slots those that hold objects: a cached slot is the allocator's. */
-static uint64_t without_cached(const struct span *span, uint32_t word, uint64_t slots)
-{
-    uint64_t objects = 0;
-
-    for (; slots != 0; slots &= slots - 1)
-        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(slots)]) != SLOT_IN)
-            objects |= slots & -slots;
-    return objects;
-}
-
 static uint64_t marked_objects(const struct span *span, uint32_t word, uint64_t among)
 {
-    return without_cached(span, word, among & span_objects(span, word) &
-                                          span_marks(span, word));
+    return slots_without_cached(span, word, among & span_objects(span, word) &
+                                                span_marks(span, word));
 }
 
 static void walk_word(struct worker *worker, enum mark_walk walk, struct span *span, uint32_t word)
@@ -575,16 +564,27 @@ static void premark_thread(struct thread *thread)
         if (cache->magazines[c].top != 0)   /* the memory of unused magazines is not touched */
             premark_in_flight((uintptr_t)magazine_entry(cache, c, fill)->slot);
     }
-    mcache_close(cache);
-    thread->limits_zeroed = 1;
+}
+
+void mark_cached_stopped(void)
+{
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+        if (load_relaxed(&thread->tid) != 0)
+            premark_thread(thread);
+}
+
+void mark_close_magazines_stopped(void)
+{
+    for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+        if (load_relaxed(&thread->tid) != 0)
+            mcache_close(&thread->cache);
 }
 
 void mark_setup_stopped(void)
 {
     trace_absent_pages = host_swap_in_use();
+    mark_cached_stopped();
     for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next) {
-        if (load_relaxed(&thread->tid) != 0)
-            premark_thread(thread);
         thread->barrier_fill = 0;
         thread->born_bytes = 0;
         thread->assist_debt = thread->begged_debt = 0;

@@ -18,7 +18,15 @@
  *            mark_assist and mark_shade.
  * INVARIANT  (I1) A marked object that does not hold the address of a marked object only is on the
  *            worklist, or on a page that counts as written (dirty.h), or the barrier has
- *            recorded what it holds (barrier.h).  Cached slots are marked and hold no object.
+ *            recorded what it holds (barrier.h).
+ *            (I2) When the sweep begins every cached slot is marked: a slot that leaves a magazine before
+ *            its span is swept is then in the program's hands, and must be found neither dead nor
+ *            condemned.  Until then a slot that was freed after stop 1 may be cached, and be handed out
+ *            again, without a mark: it is as white as any object that was there before, reached as they
+ *            are, by roots, written pages and the barrier, all looked at again in stop 2; and
+ *            kept, from the keep pass on (mode manual: marked, from the walk on).  Nothing is handed
+ *            out after that pass that is neither, for refills mark.  A copy (snapshot.h) cannot look again:
+ *            while it marks, frees mark as well.
  */
 #ifndef GCALLOC_GC_MARK_H
 #define GCALLOC_GC_MARK_H
@@ -38,7 +46,7 @@ enum mark_walk {
 /* Bytes of slots, by kind. */
 struct mark_totals {
     uint64_t marked[KINDS];     /* by tracing; objects that came into being meanwhile are not counted */
-    uint64_t cached;            /* marked in stop 1 because they are in a magazine */
+    uint64_t cached;            /* marked in stops because they are in a magazine */
     uint64_t kept;              /* by the keeper: unreachable malloc blocks and what they reach */
     uint64_t scanned;           /* bytes of objects looked at */
     uint64_t assisted;          /* of them, by threads of the program */
@@ -51,9 +59,13 @@ bool mark_prepare(void);
 /* The body of a helper: joins jobs until mark_release. */
 void mark_help(void);
 
-/* Stop 1: marks the slots in all magazines, closes the magazines for frees, empties the barrier
- * buffers.  Before any root: a stale pointer must not make an object of a cached slot. */
+/* Stop 1: empties the barrier buffers; and mark_cached_stopped. */
 void mark_setup_stopped(void);
+/* Stops 1 and 2: marks the slots in all magazines.  Before any root: a stale pointer must not make an
+ * object of a cached slot. */
+void mark_cached_stopped(void);
+/* Stop 1 of a cycle that marks in a copy: no magazine takes a free. */
+void mark_close_magazines_stopped(void);
 /* A root_visitor; the context is unused.  Looks at every word before it returns. */
 void mark_root_range(void *unused, enum root_kind kind, const uintptr_t *low,
                      const uintptr_t *high);

@@ -27,6 +27,17 @@ INLINE uintptr_t word_address(uintptr_t word)
     return word & (((uintptr_t)1 << ADDRESS_BITS) - 1);
 }
 
+/* Of the slots of one word those that hold objects: a cached slot is the allocator's. */
+INLINE uint64_t slots_without_cached(const struct span *span, uint32_t word, uint64_t slots)
+{
+    uint64_t objects = 0;
+
+    for (; slots != 0; slots &= slots - 1)
+        if (load_relaxed(&span->slot_state[word * 64 + lowest_bit(slots)]) != SLOT_IN)
+            objects |= slots & -slots;
+    return objects;
+}
+
 /* The slot of the span that holds the address, if an object is in it. */
 INLINE bool object_in_span(const struct span *span, uintptr_t address, uint32_t *slot)
 {

@@ -132,8 +132,8 @@ static void check_magazine(struct thread *thread, unsigned span_class)
             span_class, magazine->top, magazine->limit, bottom, room);
     if (((struct cached *)((char *)&thread->cache + bottom))->slot != NULL)
         die("verify: thread %d, magazine %u: its empty entry is not empty", thread->tid, span_class);
-    if (verify.marking && magazine->limit != 0 && load_relaxed(&thread->tid) != 0)
-        die("verify: thread %d, magazine %u: open for frees while a cycle marks", thread->tid,
+    if (load_relaxed(&span_free_black) && magazine->limit != 0 && load_relaxed(&thread->tid) != 0)
+        die("verify: thread %d, magazine %u: open for frees while a copy marks", thread->tid,
             span_class);
     for (uint32_t i = 0; i < magazine_fill(&thread->cache, span_class); i++)
         check_entry(thread, span_class, i);

@@ -14,9 +14,8 @@
 
 #include "base/compiler.h"
 
-/* marking: the cached slots have been marked and the magazines closed (stop 1, after
- * mark_magazines_stopped; stop 2): every cached slot has its mark bit (I2).  Otherwise: there are
- * no marks. */
+/* marking: the cached slots have been marked (mark_cached_stopped): every one has its mark bit (I2).
+ * Otherwise: there are no marks. */
 void verify_stopped(bool marking);
 
 #endif

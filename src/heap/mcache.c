@@ -109,9 +109,8 @@ void magazine_open(struct mcache *cache, unsigned span_class)
 
     if (class->room == 0)
         magazine_grow(cache, span_class);
-    /* I2: closed while a cycle marks.  Of a clean class, and with gccheckmark, every free goes the slow
-     * way, which clears the block. */
-    if (mcache_limit(span_class) != 0 && !load_relaxed(&span_allocate_black) &&
+    /* Of a clean class, and with gccheckmark, every free goes the slow way, which clears the block. */
+    if (mcache_limit(span_class) != 0 && !load_relaxed(&span_free_black) &&
         !options.gccheckmark && !span_class_is_clean(span_class))
         magazine->limit = class->bottom + class->room * (uint32_t)sizeof(struct cached);
 }
@@ -119,13 +118,6 @@ void magazine_open(struct mcache *cache, unsigned span_class)
 static bool is_small(const struct mcache *cache, unsigned span_class)
 {
     return cache->classes[span_class].room < capacity(span_class);
-}
-
-void mcache_open(struct mcache *cache)
-{
-    for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        if (cache->magazines[c].top != 0)
-            magazine_open(cache, c);
 }
 
 void mcache_close(struct mcache *cache)

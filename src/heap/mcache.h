@@ -28,11 +28,11 @@ struct cached {
  * what malloc and free need of a class shares 8 bytes.  Below a magazine's first entry lies one
  * that is always empty: malloc tells from the slot it loads, NULL, that there is none.
  *     0, 0         not used; the empty entry is the magazine of class 0, which holds nothing
- *     top, 0       closed for frees
+ *     top, 0       closed for frees: by mcache_close, or it never takes any
  *     top, limit   open */
 struct magazine {
     uint32_t top;               /* the newest slot's entry.  Owner; read with the world stopped. */
-    uint32_t limit;             /* free pushes while top < limit.  Owner, or 0 set by stop 1. */
+    uint32_t limit;             /* free pushes while top < limit.  Owner, or 0 set by a stop. */
 };
 
 struct ready_list {
@@ -116,9 +116,7 @@ uint16_t mcache_limit(unsigned span_class);
 void magazine_open(struct mcache *cache, unsigned span_class);
 /* Pushes a slot, opening the magazine; a full one grows, or half of it is flushed. */
 void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry);
-/* Opens every magazine that is in use. */
-void mcache_open(struct mcache *cache);
-/* Sets every limit to 0: each free goes the slow way, until mcache_open. */
+/* Sets every limit to 0: each free goes the slow way, which opens its magazine once it may. */
 void mcache_close(struct mcache *cache);
 
 /* Called on a span before its bits are read as the truth, or before it is given

@@ -11,6 +11,7 @@ enum { MAX_WORDS = SPAN_MAX_SLOTS / 64 + 1, TABLE_STEP = 16 << 10 };
 #define WORD_BYTES (sizeof(struct slot_bits) + 64)
 
 AT_START uint32_t span_allocate_black;
+AT_START uint32_t span_free_black;
 AT_START uint32_t heap_shared;
 
 static AT_START struct span *free_headers[MAX_WORDS + 1];        /* HEAP; by bitmap words */

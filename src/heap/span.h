@@ -102,6 +102,11 @@ struct span {
  * Atomic; written with the world stopped, read in the runtime. */
 extern uint32_t span_allocate_black;
 
+/* While a copy of the process marks, which sees nothing that comes later: slots that are freed get their
+ * mark bit, too, for from a magazine they are handed out again.  So every free goes the slow way.
+ * Atomic; the same. */
+extern uint32_t span_free_black;
+
 /* More than one task may touch the heap: what changes words that any thread may change needs a bus
  * lock, which costs more than all the rest of a flush.  Set once, for ever, before a second task
  * does: see Note [ALONE] in world/thread.c.  Atomic. */

@@ -217,14 +217,12 @@ static struct thread *take_structure(int tid)
     return found != NULL ? found : link_thread();
 }
 
-/* A cycle that marks has closed the magazines of all threads (I2), but for those that were not
+/* A cycle that marks in a copy has closed the magazines of all threads, but for those that were not
  * there.  Signals are blocked, so no stop begins or ends a marking meanwhile. */
-static void close_if_marking(struct thread *thread)
+static void close_if_copied(struct thread *thread)
 {
-    if (!load_relaxed(&span_allocate_black))
-        return;
-    mcache_close(&thread->cache);
-    thread->limits_zeroed = 1;
+    if (load_relaxed(&span_free_black))
+        mcache_close(&thread->cache);
 }
 
 static bool threads_inside(void)
@@ -263,7 +261,7 @@ struct thread *thread_attach(void)
     thread = take_structure(tid);
     if (thread != NULL) {
         reset_thread(thread);
-        close_if_marking(thread);
+        close_if_copied(thread);
         store_relaxed(&thread->process, threads.process);
         fetch_add_relaxed(&threads.attached, 1);
         if (tid != sys_getpid())

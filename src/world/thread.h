@@ -55,7 +55,6 @@ struct thread {
     uintptr_t own_low;          /* from here to stack_high it is surely this thread's stack */
     uintptr_t alternate_stack;  /* what sigaltstack was told last, 0 when none; owner */
     uint32_t stop_signals;      /* owner: how many stop signals it has answered */
-    uint32_t limits_zeroed;     /* stop 1 set the push limits to 0; the owner restores them */
     struct thread *next;        /* in the list of all structures; constant once linked */
     uint32_t process;           /* number of the process it was attached in (fork); THREADS */
     uintptr_t handled_rip;      /* owner: where the program's last signal handler came in; */

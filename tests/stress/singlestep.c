@@ -5,8 +5,7 @@
  *          For k = 1, 2, ... the thread runs one call with the trap flag set; at its
  *          k-th instruction the SIGTRAP handler has another thread run two whole
  *          collections (a malloc block is reclaimed at the second).  Then many slots
- *          of the class are taken and looked through for twins.  One instruction a call:
- *          a collection closes the magazines, and the rest of a free then goes the slow way.
+ *          of the class are taken and looked through for twins.  One instruction a call.
  *
  * Links libgcalloc.a.  Prints how many instructions were stopped at; exit status 0 when
  * every check held.

@@ -54,6 +54,7 @@ torture 2 10 "$check,gcstress=256"
 torture 8 12 "$check,gcstress=256,verify=1"
 torture 64 12 "$check,gcstress=1024"
 torture 4 6 poison=1
+torture 4 8 poison=1,gcstress=256,verify=1      # frees are fast, which gccheckmark forbids
 torture 4 8 "$check,gcstress=64,workers=16"
 torture 4 8 "$check,gcstress=256,mark=2"
 torture 4 6 "$check,gcstress=256,mark=3"

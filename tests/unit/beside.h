@@ -109,10 +109,6 @@ static inline void release(struct thread *thread, void *block)
     uint32_t slot = span_slot_of(span, word_of(block) - span->base);
     struct mcache *cache = &thread->cache;
 
-    if (thread->limits_zeroed != 0 && load_relaxed(&gc_phase) != GC_MARKING) {
-        thread->limits_zeroed = 0;
-        mcache_open(cache);
-    }
     if (fast_push(cache, block))
         return;
     sweep_span(span);
@@ -128,7 +124,7 @@ static inline void release(struct thread *thread, void *block)
 
     assert_true(load_relaxed(slot_state) != SLOT_IN);
     store_relaxed(slot_state, SLOT_IN);
-    if (load_relaxed(&gc_phase) == GC_MARKING)
+    if (load_relaxed(&span_free_black))
         span_mark(span, slot);
     if (condemned || mcache_limit(class) == 0) {
         span_release_slot(span, slot);

@@ -296,10 +296,10 @@ static inline void *fake_alloc(enum kind kind, size_t bytes)
 /* Opens the magazines that a cycle closed. */
 static inline void fake_open_magazines(void)
 {
-    for (int i = 0; i < FAKE_THREADS; i++) {
-        mcache_open(&fake_threads[i].cache);
-        fake_threads[i].limits_zeroed = 0;
-    }
+    for (int i = 0; i < FAKE_THREADS; i++)
+        for (unsigned c = 0; c < SPAN_CLASSES; c++)
+            if (fake_threads[i].cache.magazines[c].top != 0)
+                magazine_open(&fake_threads[i].cache, c);
 }
 
 static inline void fake_flush_all(void)

@@ -352,8 +352,8 @@ static void free_many(void)
             release(&fake_threads[1], freed[i]);
 }
 
-/* Freed while a cycle marks: in a magazine, or in its span; neither kept nor condemned, and what
- * it holds is not followed once it is marked by that. */
+/* Freed while a cycle marks: in a magazine, which stop 2 marks, or in its span; not condemned, and what
+ * it holds is not followed. */
 static void test_freed_meanwhile(void **state)
 {
     (void)state;
@@ -365,7 +365,9 @@ static void test_freed_meanwhile(void **state)
     mark_beside();
     assert_true(calls > 0);
     for (int i = 0; i < 200; i++)
-        assert_false(is_kept(freed[i]) || is_marked(*(void **)freed[i]));
+        assert_true(is_marked(freed[i]) || !is_object(freed[i]));
+    for (int i = 0; i < 200; i++)
+        assert_false(is_kept(*(void **)freed[i]) || is_marked(*(void **)freed[i]));
     sweep_all();
     for (int i = 0; i < 200; i++)
         assert_false(is_condemned(freed[i]));
@@ -373,6 +375,77 @@ static void test_freed_meanwhile(void **state)
     for (int i = 0; i < 200; i++)
         assert_non_null(fake_alloc_on(&fake_threads[1], KIND_MALLOC, 176));
     check_all_spans();
+}
+
+/* A block that nobody can find is freed, the fast way, while a cycle marks, and its slot handed out again. */
+static uintptr_t *reborn;
+static enum { BEFORE_STOP_2, IN_A_ROOT, AFTER_STOP_2 } reborn_when;
+
+static void free_one(void)
+{
+    assert_true(fast_push(&fake_threads[0].cache, reborn));
+    assert_false(is_marked(reborn));
+}
+
+static void bear(void)
+{
+    assert_ptr_equal(fake_alloc(KIND_MALLOC, 720), reborn);
+}
+
+/* After the keep pass has met the slot in its magazine. */
+static void bear_kept(void)
+{
+    if (!is_kept(reborn) || calls++ != 0)
+        return;
+    assert_false(is_marked(reborn));
+    if (reborn_when == AFTER_STOP_2)
+        return;
+    bear();
+    put(&reborn[9], word_of(hidden));
+    if (reborn_when == IN_A_ROOT)
+        store_relaxed(&fake_roots[1], word_of(reborn));
+}
+
+static void prepare_rebirth(void **state, int when)
+{
+    setup(state);
+    calls = 0;
+    reborn_when = when;
+    make_hidden(KIND_MALLOC, KIND_GC);
+    fake_alloc(KIND_MALLOC, 720);
+    reborn = fake_alloc(KIND_MALLOC, 720);
+    reborn[8] = word_of(other);         /* stale, soon */
+    fake_open_magazines();
+    fake_running = free_one;
+    fake_cleaning = bear_kept;
+}
+
+static void test_freed_and_born_while_marking(void **state)
+{
+    for (int when = BEFORE_STOP_2; when <= IN_A_ROOT; when++) {
+        prepare_rebirth(state, when);
+        mark_beside();
+        assert_int_equal(calls, 1);
+        assert_int_equal(is_marked(reborn) && is_marked(hidden) && is_marked(below), when == IN_A_ROOT);
+        assert_true(when == IN_A_ROOT || (is_kept(hidden) && is_kept(below)));
+        assert_false(is_marked(other) || is_kept(other));
+        sweep_all();
+        assert_int_equal(is_condemned(reborn), when == BEFORE_STOP_2);
+        assert_true(is_object(reborn) && is_object(hidden) && is_object(below));
+        teardown(state);
+    }
+}
+
+/* Stop 2 has marked it in its magazine, so the sweep takes it for what it is, neither dead nor condemned. */
+static void test_freed_while_marking_born_while_sweeping(void **state)
+{
+    prepare_rebirth(state, AFTER_STOP_2);
+    mark_beside();
+    assert_int_equal(calls, 1);
+    assert_true(is_marked(reborn));
+    bear();
+    sweep_all();
+    assert_true(is_object(reborn) && !is_condemned(reborn));
 }
 
 /* --- assisting ---------------------------------------------------------------------------------- */
@@ -585,6 +658,8 @@ int main(void)
         TEST(test_half_a_copy),
         TEST(test_new_objects_stay),
         TEST(test_freed_meanwhile),
+        TEST(test_freed_and_born_while_marking),
+        TEST(test_freed_while_marking_born_while_sweeping),
         TEST(test_assist),
         TEST(test_stop_2_has_a_budget),
         TEST(test_stop_2_has_a_budget_of_pages),
