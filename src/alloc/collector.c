@@ -140,7 +140,7 @@ static void run_cycle(bool forced, bool own_task)
     };
     struct cycle_report report = { .goal = 0 };
 
-    store_seq_cst(&heap_shared, 1);     /* Note [ALONE] */
+    fetch_or_seq_cst(&heap_shared, SHARED_BY_CYCLE);    /* Note [ALONE] */
     collect_cycle_begins(&report);
     bool done = cycle_run(forced, own_task, &hooks, &report);
 
@@ -153,6 +153,8 @@ static void run_cycle(bool forced, bool own_task)
     if (done)
         collect_cycle_marked(&report);
     sweep_rest();
+    if (sweep_is_done())
+        fetch_and_acq_rel(&heap_shared, ~(uint32_t)SHARED_BY_CYCLE);
     if (done)
         collect_cycle_swept(&report);
     stats_note_cycle(&report);
@@ -487,6 +489,7 @@ void collect_fork_child(void)
     collector.suspended = 0;
     collector.process = sys_getpid();
     collector.finished = collector.started;
+    fetch_and_acq_rel(&heap_shared, ~(uint32_t)SHARED_BY_CYCLE);        /* the sweep's tasks are gone */
     collect_policy_fork_child();
 }
 

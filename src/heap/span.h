@@ -108,9 +108,13 @@ extern uint32_t span_allocate_black;
 extern uint32_t span_free_black;
 
 /* More than one task may touch the heap: what changes words that any thread may change needs a bus
- * lock, which costs more than all the rest of a flush.  Set once, for ever, before a second task
- * does: see Note [ALONE] in world/thread.c.  Atomic. */
+ * lock, which costs more than all the rest of a flush.  Not 0 before a second task does: see Note
+ * [ALONE] in world/thread.c.  Atomic. */
 extern uint32_t heap_shared;
+enum {
+    SHARED_BY_THREADS = 1,      /* for ever */
+    SHARED_BY_CYCLE = 2,        /* until its sweep is over */
+};
 
 /* Which slot holds the byte at offset: one multiplication, exact for every offset
  * below a span's size.  The low half of the same product is below the

@@ -17,13 +17,14 @@
  * balance, and in_runtime is its own nesting count: the interrupted store is still right.
  *
  * Note [ALONE]  While one thread alone touches the heap, heap/mcache.c does without bus locks.  Whoever
- * comes second stores heap_shared first: another thread in thread_attach, a task of ours before its
- * first cycle (alloc/collector.c).  The first thread may have loaded 0 just before and be about to
- * change a word: only in the runtime.  So a second thread waits until it has seen nobody there; by
- * Note [GATE]'s argument who enters later loads 1.  Where it cannot wait (end_alone) there is left
- * one instruction that would have to meet another thread's at the same word and moment.  A task of
- * ours changes those words only when it sweeps, and a stop, which finds nobody in the runtime, comes
- * before that.  One that only returns idle memory never does.
+ * comes second sets its bit of heap_shared first: another thread in thread_attach, for ever; a task of
+ * ours before a cycle, until all spans are swept (alloc/collector.c).  The first thread may have
+ * loaded 0 just before and be about to change a word: only in the runtime.  So a second thread waits
+ * until it has seen nobody there; by Note [GATE]'s argument who enters later sees the bit.  Where it
+ * cannot wait (end_alone) there is left one instruction that would have to meet another thread's at
+ * the same word and moment.  A task of ours changes those words only when it sweeps, and a stop, which
+ * finds nobody in the runtime, comes before that.  One that only returns idle memory never does.
+ * Whoever sees the bit gone sees all that was swept.
  */
 #include "world/thread.h"
 
@@ -237,13 +238,14 @@ static bool threads_inside(void)
  * interrupted it and now waits for us. */
 static void end_alone(void)
 {
+    static const uint32_t never_woken;
     static uint32_t over;               /* atomic */
 
     if (LIKELY(load_acquire(&over) != 0) || thread_list() == NULL)
         return;
-    store_seq_cst(&heap_shared, 1);
+    fetch_or_seq_cst(&heap_shared, SHARED_BY_THREADS);
     for (uint64_t waited = 0; threads_inside() && waited < GATE_PATIENCE_NS; waited += GATE_SLEEP_NS)
-        park_wait(&heap_shared, 1, GATE_SLEEP_NS);
+        park_wait(&never_woken, 0, GATE_SLEEP_NS);
     store_release(&over, 1);
 }
 
