@@ -54,6 +54,7 @@ enum {
 #define GC_HEAP_MIN (10 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
 #define RUNWAY_ENOUGH (4 * MIB) /* a trigger this near to the goal is not too near */
 #define DISTANCE_LEAST (64 * KIB)
+#define PATIENCE_ENOUGH GIB     /* what a cycle may be put off by beyond a second distance */
 #define HEADROOM_LEAST MIB
 /* What the first cycle may cost beyond its share: one of 64 MiB need not wait. */
 #define FIRST_CREDIT_NS UINT64_C(20000000)
@@ -229,17 +230,19 @@ static void tune_total(struct pacer *pacer, const struct pacer_knobs *knobs)
 }
 
 /* How far a cycle may be put off.  Not known yet whether there is garbage: twice the distance.
- * There was next to none: as far as the longest stretch would go. */
+ * There was next to none: as far as the longest stretch would go, but of a large heap not by several
+ * times of what memory there is. */
 static void tune_patience(struct pacer *pacer, const struct pacer_knobs *knobs)
 {
     const struct pacer_input *last = &pacer->last;
     uint64_t remains = add(add(last->malloc_live, last->gc_live), last->kept);
     uint64_t times = pacer->stretch == 1 ? 2 : STRETCH_MAX / pacer->stretch;
+    uint64_t distance = less(pacer->trigger, remains), later = scale(distance, times - 1, 1);
 
     pacer->worth_it = false;
     pacer->late_trigger = pacer->trigger;
     if (knobs->malloc_collected && !pacer->yields)
-        pacer->late_trigger = add(remains, scale(less(pacer->trigger, remains), times, 1));
+        pacer->late_trigger = add(pacer->trigger, min_u64(later, max_u64(distance, PATIENCE_ENOUGH)));
 }
 
 /* A goal for later: all that is live now may turn out to have grown by as much as the next goal

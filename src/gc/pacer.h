@@ -16,7 +16,8 @@
  *          as well: from the trigger on it waits until it costs a small share of the processor time
  *          that the program has used since the last one.  The first one has credit, for it tells what the
  *          yield is, and waits no farther than twice the distance; those after poor ones no farther
- *          than the longest stretch would go: a heap that only grows, fast, pays once.
+ *          than the longest stretch would go (a large heap no farther than twice the distance, or a GiB
+ *          more): a heap that only grows, fast, pays once.
  *
  *          Marking takes time, so a cycle starts at a trigger before the goal: as many
  *          bytes before it as will be allocated meanwhile, by the rates of the last five cycles.

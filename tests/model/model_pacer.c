@@ -362,6 +362,26 @@ static void test_fast_growth_pays_once(void **state)
     }
 }
 
+/* A large one does not wait until it is several times as large. */
+static void test_patience_of_large_heaps(void **state)
+{
+    static const uint64_t lives[] = { 100 * MIB, 200 * MIB, 2 * GIB, 10 * GIB };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lives / sizeof lives[0]; i++) {
+        struct program p = paying(MS / 1000);
+
+        p.malloc_live = lives[i];
+        collect(&p);
+        uint64_t distance = p.pacer.trigger - lives[i];
+        uint64_t later = p.pacer.late_trigger - p.pacer.trigger;
+
+        assert_int_equal(p.pacer.stretch, 2);
+        assert_int_equal(later, lives[i] < GIB / 4 ? min_size(3 * distance, GIB) : distance);
+        assert_true(later > distance || lives[i] >= GIB);
+    }
+}
+
 static void test_unknown_yield_doubles_at_most(void **state)
 {
     static const uint64_t lives[] = { 32 * MIB, 100 * MIB, 130 * MIB, 600 * MIB };
@@ -504,7 +524,7 @@ static void test_answer_stands(void **state)
     assert_int_equal(pacer_late_trigger(&p.pacer), 256 * MIB);
     p.malloc_live = 300 * MIB;
     collect(&p);
-    assert_int_equal(pacer_late_trigger(&p.pacer), 300 * MIB + 4 * (p.pacer.trigger - 300 * MIB));
+    assert_int_equal(pacer_late_trigger(&p.pacer), p.pacer.trigger + GIB);
     assert_false(pacer_weigh(&p.pacer, (struct pacer_heap){ .total = p.pacer.trigger }, 0));
 }
 
@@ -867,6 +887,7 @@ int main(void)
         cmocka_unit_test(test_growth_costs_little),
         cmocka_unit_test(test_cycle_waits_for_its_price),
         cmocka_unit_test(test_fast_growth_pays_once),
+        cmocka_unit_test(test_patience_of_large_heaps),
         cmocka_unit_test(test_unknown_yield_doubles_at_most),
         cmocka_unit_test(test_yield_ends_the_waiting),
         cmocka_unit_test(test_late_fast_leak),
