@@ -126,6 +126,7 @@ stress() {
             -o "build/tests/$name" "$test" build/libgcalloc.a -lpthread -ldl -lrt
     done
     stress_one singlestep 120
+    stress_one singlestep 120 GCALLOC_DEBUG=verify=1
     stress_one threads 120
     stress_one threads 120 GCALLOC_DEBUG=gcstress=64
     stress_one threads 120 GCALLOC_DEBUG=gcstress=64,noworkers=1

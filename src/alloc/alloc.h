@@ -30,11 +30,6 @@ INLINE void alloc_free(void *block)
         alloc_free_slow(block);
 }
 
-/* A small malloc block that another thread has allocated, back to its span: in the magazine of this
- * thread it would be used again beside its neighbours, which are the other's: two threads would
- * write into one cache line. */
-void alloc_free_home(void *block);
-
 NOINLINE void *alloc_gc_slow(size_t bytes, enum kind kind);
 
 /* KIND_GC or KIND_NOSCAN; zeroed.  KIND_NOSCAN below 16 bytes shares blocks (the tiny allocator). */

@@ -35,27 +35,50 @@ INLINE void *fast_pop(struct mcache *cache, unsigned span_class)
     return slot;
 }
 
-/* Pushes a block on its class's magazine.  False when anything is unusual: not a
+/* The rest of fast_push for a span that is at home elsewhere; the slow way when it has no home. */
+INLINE bool fast_push_foreign(struct mcache *cache, const struct span *span, void *block,
+                              uint8_t *state)
+{
+    struct outbox *outbox = &cache->outbox;
+    size_t top = outbox->top, bytes = span->slot_bytes;
+
+    if (UNLIKELY(top >= outbox->limit || bytes > outbox->bytes || !mcache_is_used(load_relaxed(&span->home))))
+        return false;
+    outbox->bytes -= (uint32_t)bytes;
+    struct cached *entry = (struct cached *)((char *)cache + top) + 1;
+    *(void *volatile *)&entry->slot = block;
+    entry->state = state;
+    store_relaxed(state, SLOT_IN);
+    COMPILER_BARRIER();
+    *(volatile uint32_t *)&outbox->top = (uint32_t)(top + sizeof *entry);
+    __asm__ volatile("" : : "r"(block));
+    return true;
+}
+
+/* Pushes a block on its class's magazine, or into the outbox.  False when anything is unusual: not a
  * heap address, not the start of a small slot, not in the program's hands, the
  * magazine full, closed or never used.  The caller then goes the slow way. */
 INLINE bool fast_push(struct mcache *cache, void *block)
 {
     uintptr_t address = (uintptr_t)block;
 
-    if (UNLIKELY(!heap_contains(address)))
+    if (UNLIKELY(heap_offset(address) >= load_folded(&arena.bytes)))
         return false;
     uint64_t map_entry = pagemap_entry(address);
     struct span *span = entry_span(map_entry);
     struct magazine *magazine = &cache->magazines[entry_span_class(map_entry)];
     size_t top = magazine->top;
-    if (UNLIKELY(top >= magazine->limit))       /* also: no span here, or a large one */
+    __asm__("" : "+r"(top));    /* extended once, not again below */
+    if (UNLIKELY((uint32_t)top >= magazine->limit))     /* also: no span here, or a large one */
         return false;
     unsigned __int128 product = (unsigned __int128)(address - span->base) * span->divider;
     if (UNLIKELY((uint64_t)product >= span->divider))
         return false;
     uint8_t *state = span->slot_state + (uint64_t)(product >> 64);
-    if (UNLIKELY(load_relaxed(state) != SLOT_OUT))
+    if (UNLIKELY(load_folded(state) != SLOT_OUT))
         return false;
+    if (UNLIKELY(load_folded(&span->home) != cache))
+        return fast_push_foreign(cache, span, block, state);
     struct cached *entry = (struct cached *)((char *)cache + top) + 1;
     *(void *volatile *)&entry->slot = block;
     entry->state = state;

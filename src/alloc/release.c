@@ -92,8 +92,8 @@ static void free_small(struct thread *thread, struct span *span, void *block)
     if (condemned || mcache_limit(span->span_class) == 0)
         release_to_span(thread, span, slot);
     else
-        magazine_push(&thread->cache, span->span_class,
-                      (struct cached){ .slot = block, .state = &span->slot_state[slot] });
+        mcache_push(&thread->cache, span,
+                    (struct cached){ .slot = block, .state = &span->slot_state[slot] });
 }
 
 static void free_large(struct thread *thread, struct span *span, void *block)
@@ -151,18 +151,5 @@ void alloc_free_slow(void *block)
     if (thread == NULL)
         return;                 /* no memory for a thread structure: the block is lost, not the program */
     free_checked(thread, block);
-    leave(thread);
-}
-
-void alloc_free_home(void *block)
-{
-    struct thread *thread = runtime_enter();
-
-    if (thread == NULL)
-        return;
-    unsigned span_class = span_of((uintptr_t)block)->span_class;
-
-    free_checked(thread, block);
-    mcache_flush(&thread->cache, span_class, UINT32_MAX);
     leave(thread);
 }

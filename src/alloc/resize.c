@@ -229,6 +229,7 @@ size_t alloc_trim(void)
         return 0;
     while (sweep_some(64))
         ;
+    outbox_flush(&thread->cache);
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         if (magazine_fill(&thread->cache, c) != 0)
             mcache_flush(&thread->cache, c, UINT32_MAX);

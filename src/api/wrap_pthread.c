@@ -60,7 +60,7 @@ static struct beginning begin(void *record)
 {
     struct beginning beginning = *(struct beginning *)record;
 
-    alloc_free_home(record);
+    alloc_free(record);
     announce();
     return beginning;
 }

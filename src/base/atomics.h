@@ -11,6 +11,8 @@
 #include "base/compiler.h"
 
 #define load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+/* The same where every instruction counts: the compiler may make it an operand. */
+#define load_folded(p) (*(p))
 #define load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define load_seq_cst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)

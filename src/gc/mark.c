@@ -553,17 +553,23 @@ static void premark_in_flight(uintptr_t address)
         premark_slot(address);
 }
 
+/* The memory of a magazine that was not used is not touched: top 0. */
+static void premark_entries(const struct cached *entries, uint32_t fill, uint32_t top)
+{
+    for (uint32_t i = 0; i < fill; i++)
+        premark_slot((uintptr_t)entries[i].slot);
+    if (top != 0)
+        premark_in_flight((uintptr_t)entries[fill].slot);
+}
+
 static void premark_thread(struct thread *thread)
 {
     struct mcache *cache = &thread->cache;
 
-    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        uint32_t fill = magazine_fill(cache, c);
-        for (uint32_t i = 0; i < fill; i++)
-            premark_slot((uintptr_t)magazine_entry(cache, c, i)->slot);
-        if (cache->magazines[c].top != 0)   /* the memory of unused magazines is not touched */
-            premark_in_flight((uintptr_t)magazine_entry(cache, c, fill)->slot);
-    }
+    for (unsigned c = 0; c < SPAN_CLASSES; c++)
+        premark_entries(magazine_entry(cache, c, 0), magazine_fill(cache, c),
+                        cache->magazines[c].top);
+    premark_entries(outbox_entry(cache, 0), outbox_fill(cache), cache->outbox.top);
 }
 
 void mark_cached_stopped(void)

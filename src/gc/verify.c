@@ -41,12 +41,21 @@ static COLD NORETURN void die_slot(const struct span *span, uint32_t slot, const
         slot < span->words * 64u ? (unsigned)span->slot_state[slot] : 0, what);
 }
 
-static COLD NORETURN void die_magazine(struct thread *thread, unsigned span_class,
-                                       uint32_t entry, const char *what)
+/* A magazine, or a thread's outbox. */
+struct cached_slots {
+    struct thread *thread;
+    unsigned span_class;        /* OUTBOX: of any class */
+    struct cached *entries;
+    uint32_t fill;
+};
+
+enum { OUTBOX = SPAN_CLASSES };
+
+static COLD NORETURN void die_entry(const struct cached_slots *slots, uint32_t entry, const char *what)
 {
-    die("verify: thread %d, magazine %u, entry %u of %u (slot %p): %s", thread->tid, span_class,
-        entry, magazine_fill(&thread->cache, span_class),
-        magazine_entry(&thread->cache, span_class, entry)->slot, what);
+    die("verify: thread %d, %s %u, entry %u of %u (slot %p): %s", slots->thread->tid,
+        slots->span_class == OUTBOX ? "outbox" : "magazine", slots->span_class, entry, slots->fill,
+        slots->entries[entry].slot, what);
 }
 
 static void want_span(const struct span *span, bool holds, const char *what)
@@ -70,7 +79,9 @@ static struct span *span_of_entry(const struct cached *entry, unsigned span_clas
     uintptr_t address = (uintptr_t)entry->slot;
     struct span *span = heap_contains(address) ? span_of(address) : NULL;
 
-    if (span == NULL || load_relaxed(&span->state) != SPAN_SMALL || span->span_class != span_class)
+    if (span == NULL || load_relaxed(&span->state) != SPAN_SMALL)
+        return NULL;
+    if (span_class != OUTBOX && span->span_class != span_class)
         return NULL;
     *slot = span_slot_of(span, address - span->base);
     if (*slot >= span->slots || span_slot_address(span, *slot) != address)
@@ -83,15 +94,14 @@ static bool is_one(const uint64_t *bits, uint32_t slot)
     return load_relaxed(bits) >> (slot & 63) & 1;
 }
 
-static void check_entry(struct thread *thread, unsigned span_class, uint32_t index)
+static void check_entry(const struct cached_slots *slots, uint32_t index)
 {
-    bool newest = index + 1 == magazine_fill(&thread->cache, span_class);
+    bool newest = index + 1 == slots->fill;
     uint32_t slot;
-    struct span *span =
-        span_of_entry(magazine_entry(&thread->cache, span_class, index), span_class, &slot);
+    struct span *span = span_of_entry(&slots->entries[index], slots->span_class, &slot);
 
     if (span == NULL)
-        die_magazine(thread, span_class, index, "names no slot of its class");
+        die_entry(slots, index, "names no slot of its class");
     const struct slot_bits *bits = &span->bits[slot >> 6];
 
     if (load_relaxed(&span->slot_state[slot]) != SLOT_IN && !newest)
@@ -108,36 +118,63 @@ static void check_entry(struct thread *thread, unsigned span_class, uint32_t ind
 
 /* One past the fill there may be a slot that is not counted any more, or not yet; or an old
  * one that is somebody else's by now, which says nothing. */
-static void note_in_flight(struct thread *thread, unsigned span_class)
+static void check_entries(const struct cached_slots *slots)
 {
-    uint32_t fill = magazine_fill(&thread->cache, span_class), slot;
-    struct span *span =
-        span_of_entry(magazine_entry(&thread->cache, span_class, fill), span_class, &slot);
+    uint32_t slot;
+
+    for (uint32_t i = 0; i < slots->fill; i++)
+        check_entry(slots, i);
+    struct span *span = span_of_entry(&slots->entries[slots->fill], slots->span_class, &slot);
 
     if (span != NULL)
         slotmap_set(&verify.in_flight, span, slot);
 }
 
+static void check_limits(const struct cached_slots *slots, uint32_t bottom, uint32_t room, uint32_t top,
+                         uint32_t limit)
+{
+    uint32_t most = bottom + room * (uint32_t)sizeof(struct cached);
+    const char *name = slots->span_class == OUTBOX ? "outbox" : "magazine";
+
+    if (top < bottom || top > most || limit > most)
+        die("verify: thread %d, %s %u: top %u, limit %u, bottom %u, room %u", slots->thread->tid, name,
+            slots->span_class, top, limit, bottom, room);
+    if (load_relaxed(&span_free_black) && limit != 0 && load_relaxed(&slots->thread->tid) != 0)
+        die("verify: thread %d, %s %u: open for frees while a copy marks", slots->thread->tid, name,
+            slots->span_class);
+}
+
 static void check_magazine(struct thread *thread, unsigned span_class)
 {
-    const struct magazine *magazine = &thread->cache.magazines[span_class];
-    uint32_t bottom = thread->cache.classes[span_class].bottom;
-    uint32_t room = thread->cache.classes[span_class].room;
-    uint32_t most = bottom + room * (uint32_t)sizeof(struct cached);
+    struct mcache *cache = &thread->cache;
+    const struct magazine *magazine = &cache->magazines[span_class];
+    const struct class_cache *class = &cache->classes[span_class];
 
     if (magazine->top == 0 && magazine->limit == 0)     /* never used */
         return;
-    if (magazine->top < bottom || magazine->top > most || magazine->limit > most)
-        die("verify: thread %d, magazine %u: top %u, limit %u, bottom %u, room %u", thread->tid,
-            span_class, magazine->top, magazine->limit, bottom, room);
-    if (((struct cached *)((char *)&thread->cache + bottom))->slot != NULL)
+    struct cached_slots slots = { thread, span_class, magazine_entry(cache, span_class, 0),
+                                  magazine_fill(cache, span_class) };
+
+    check_limits(&slots, class->bottom, class->room, magazine->top, magazine->limit);
+    if (slots.entries[-1].slot != NULL)
         die("verify: thread %d, magazine %u: its empty entry is not empty", thread->tid, span_class);
-    if (load_relaxed(&span_free_black) && magazine->limit != 0 && load_relaxed(&thread->tid) != 0)
-        die("verify: thread %d, magazine %u: open for frees while a copy marks", thread->tid,
-            span_class);
-    for (uint32_t i = 0; i < magazine_fill(&thread->cache, span_class); i++)
-        check_entry(thread, span_class, i);
-    note_in_flight(thread, span_class);
+    check_entries(&slots);
+}
+
+static void check_outbox(struct thread *thread)
+{
+    struct mcache *cache = &thread->cache;
+    const struct outbox *outbox = &cache->outbox;
+
+    for (uint32_t i = 0; i < BUNDLES; i++)
+        if (cache->bundles[i].span != NULL)
+            die("verify: thread %d: bundle %u is not empty", thread->tid, i);
+    if (outbox->top == 0 && outbox->limit == 0)
+        return;
+    struct cached_slots slots = { thread, OUTBOX, outbox_entry(cache, 0), outbox_fill(cache) };
+
+    check_limits(&slots, cache->entries_end, outbox->room, outbox->top, outbox->limit);
+    check_entries(&slots);
 }
 
 /* --- who has a span -------------------------------------------------------------------- */
@@ -164,13 +201,11 @@ static void check_thread(struct thread *thread)
 {
     const struct mcache *cache = &thread->cache;
 
+    check_outbox(thread);
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         check_magazine(thread, c);
-        if (cache->classes[c].current != NULL) {
+        if (cache->classes[c].current != NULL)
             check_filed(cache->classes[c].current, c);
-            want_span(cache->classes[c].current, load_relaxed(&cache->classes[c].current->home) == cache,
-                      "a thread's current span, but at home elsewhere");
-        }
         check_list(cache->classes[c].taken, c);
         check_list(load_acquire(&cache->classes[c].ready.head), c);
     }

@@ -32,7 +32,6 @@ enum {
     REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
-    FLUSH_BATCH = HOSTILE(64, 1),           /* slots looked up together, so that their cache misses overlap */
     /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
      * a span each time: about so many bytes, at most so many spans.  A list that holds
      * more, and more than a quarter of its length, is trimmed to half of that. */
@@ -77,7 +76,8 @@ void mcache_init(struct mcache *cache, struct cached *entries)
 {
     cache->entries_start = (uint32_t)((char *)entries - (char *)cache);
     cache->entries_used = cache->entries_start;
-    cache->entries_end = cache->entries_start + MCACHE_ENTRIES * (uint32_t)sizeof *entries;
+    cache->entries_end = cache->entries_start +
+                         (MCACHE_ENTRIES - OUTBOX_ENTRIES) * (uint32_t)sizeof *entries;
 }
 
 /* The larger array is new memory; the old one stays behind.  Nobody is stopped in here, and no fast
@@ -124,9 +124,17 @@ void mcache_close(struct mcache *cache)
 {
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         cache->magazines[c].limit = 0;
+    cache->outbox.limit = 0;
 }
 
-void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry)
+static void mark_used(struct mcache *cache)
+{
+    if (UNLIKELY(load_relaxed(&cache->abandoned)))
+        store_relaxed(&cache->abandoned, 0);
+}
+
+/* Makes room for one more. */
+static void magazine_prepare(struct mcache *cache, unsigned span_class)
 {
     const struct class_cache *class = &cache->classes[span_class];
 
@@ -136,6 +144,32 @@ void magazine_push(struct mcache *cache, unsigned span_class, struct cached entr
         magazine_open(cache, span_class);
     if (magazine_fill(cache, span_class) >= class->room)
         mcache_flush(cache, span_class, (class->room + 1) / 2);
+}
+
+/* A span without a home gets one here: what a thread inherits it uses again, and its next free of such a
+ * slot need not ask. */
+static bool is_home(struct mcache *cache, struct span *span)
+{
+    struct mcache *home = load_relaxed(&span->home);
+
+    if (home == cache)
+        return true;
+    if (mcache_is_used(home) || !cas_acq_rel(&span->home, &home, cache))
+        return false;
+    mark_used(cache);
+    return true;
+}
+
+/* The magazine has room afterwards even if the slot goes elsewhere: free looks at it first. */
+void mcache_push(struct mcache *cache, struct span *span, struct cached entry)
+{
+    unsigned span_class = span->span_class;
+
+    magazine_prepare(cache, span_class);
+    if (!is_home(cache, span)) {
+        outbox_push(cache, entry, span->slot_bytes);
+        return;
+    }
     uint32_t fill = magazine_fill(cache, span_class);
 
     *magazine_entry(cache, span_class, fill) = entry;
@@ -210,7 +244,8 @@ static struct ready_list *home_list(const struct span *span)
 {
     struct mcache *home = load_relaxed(&span->home);
 
-    return home != NULL ? &home->classes[span->span_class].ready : &central[span->span_class];
+    return mcache_is_used(home) ? &home->classes[span->span_class].ready
+                                : &central[span->span_class];
 }
 
 static bool has_free_slot(const struct span *span)
@@ -257,7 +292,7 @@ size_t ready_trim(struct ready_list *list, uint32_t keep)
 
 /* --- freeing ------------------------------------------------------------------- */
 
-static COLD NORETURN void die_double_free(const struct span *span, uint32_t slot)
+void span_die_double_free(const struct span *span, uint32_t slot)
 {
     die("double free of %p (%zu-byte block, thread %d)", (void *)span_slot_address(span, slot),
         span->slot_bytes, sys_gettid());
@@ -282,18 +317,18 @@ static void slots_freed(struct span *span, uint32_t count)
         ready_trim(list, tolerated / 2);
 }
 
-static void set_freed(struct span *span, uint32_t word, uint64_t mask, uint32_t count)
+void span_release_slots(struct span *span, uint32_t word, uint64_t mask)
 {
     uint64_t before = or_freed(&span->bits[word], mask);
 
     if (UNLIKELY((before & mask) != 0))
-        die_double_free(span, word * 64 + lowest_bit(before & mask));
-    slots_freed(span, count);
+        span_die_double_free(span, word * 64 + lowest_bit(before & mask));
+    slots_freed(span, count_bits(mask));
 }
 
 void span_release_slot(struct span *span, uint32_t slot)
 {
-    set_freed(span, slot >> 6, 1ull << (slot & 63), 1);
+    span_release_slots(span, slot >> 6, 1ull << (slot & 63));
 }
 
 /* Neighbours in a magazine are often neighbours in a span: their bits go out
@@ -309,32 +344,42 @@ static uint32_t release_neighbours(const struct cached *entries, struct span *co
     /* A state byte of another span is not one of these 64. */
     for (size_t bit; done < count && (bit = (size_t)(entries[done].state - first)) < 64; done++) {
         if (UNLIKELY((mask >> bit & 1) != 0))
-            die_double_free(span, word * 64 + (uint32_t)bit);
+            span_die_double_free(span, word * 64 + (uint32_t)bit);
         mask |= 1ull << bit;
     }
-    set_freed(span, word, mask, done);
+    span_release_slots(span, word, mask);
     return done;
 }
 
-/* At most FLUSH_BATCH; the cache misses of their spans overlap. */
-static void release_slots(struct mcache *cache, const struct cached *entries, uint32_t count)
+void cached_find_spans(const struct cached *entries, struct span **spans, uint32_t count)
 {
-    struct span *spans[FLUSH_BATCH];
-
     for (uint32_t i = 0; i < count; i++) {
         uintptr_t slot = (uintptr_t)entries[i].slot;
         bool same = i > 0 && (slot ^ (uintptr_t)entries[i - 1].slot) < PAGE_BYTES;
         spans[i] = same ? spans[i - 1] : span_of(slot);
         if (!same)
-            PREFETCH_WRITE(spans[i]);
+            PREFETCH_WRITE(&spans[i]->live);
     }
-    for (uint32_t done = 0; done < count;) {
-        bool foreign = load_relaxed(&spans[done]->home) != cache;
-        uint32_t released = release_neighbours(entries + done, spans + done, count - done);
+}
 
-        cache->foreign_frees += foreign ? released : 0;
-        done += released;
-    }
+static void release_slots(const struct cached *entries, uint32_t count)
+{
+    struct span *spans[FLUSH_BATCH];
+
+    cached_find_spans(entries, spans, count);
+    for (uint32_t done = 0; done < count;)
+        done += release_neighbours(entries + done, spans + done, count - done);
+}
+
+void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t slots)
+{
+    size_t bytes = slots * size_classes[span_class_size_class(span_class)].slot_bytes;
+
+    cache->freed_count += slots;
+    cache->freed_bytes += bytes;
+    if (span_class_kind(span_class) != KIND_MALLOC)
+        cache->gc_bytes -= (int64_t)bytes;
+    cache->classes[span_class].flushed += slots;
 }
 
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
@@ -344,17 +389,11 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 
     count = (uint32_t)min_size(count, fill);
     for (uint32_t done = 0; done < count; done += FLUSH_BATCH)
-        release_slots(cache, entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
+        release_slots(entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
     memmove(entries, entries + count, (fill - count) * sizeof *entries);
     magazine_set_fill(cache, span_class, fill - count);
     cache->flushes++;
-    cache->freed_count += count;
-    size_t bytes = count * size_classes[span_class_size_class(span_class)].slot_bytes;
-
-    cache->freed_bytes += bytes;
-    if (span_class_kind(span_class) != KIND_MALLOC)
-        cache->gc_bytes -= (int64_t)bytes;
-    cache->classes[span_class].flushed += count;
+    mcache_count_flushed(cache, span_class, count);
 }
 
 /* --- refilling --------------------------------------------------------------------- */
@@ -550,6 +589,7 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 {
     uint32_t want = make_room(cache, span_class);
 
+    mark_used(cache);
     for (;;) {
         struct span *span = cache->classes[span_class].current;
         if (span == NULL) {
@@ -573,6 +613,7 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span)
 {
     ASSERT(cache->classes[span_class].current == NULL);
+    mark_used(cache);
     store_relaxed(&span->home, cache);
     cache->classes[span_class].current = span;
     uint32_t taken = take_slots(cache, span_class, span, make_room(cache, span_class));
@@ -667,6 +708,9 @@ static bool class_in_use(const struct mcache *cache, unsigned span_class)
 
 void mcache_abandon(struct mcache *cache)
 {
+    store_relaxed(&cache->abandoned, 1);
+    outbox_flush(cache);
+    cache->outbox = (struct outbox){ 0 };
     for (unsigned c = 0; c < SPAN_CLASSES; c++)
         if (class_in_use(cache, c))
             abandon_class(cache, c);

@@ -1,8 +1,9 @@
 /* mcache.h -- one thread's free slots
  *
  * PURPOSE    Per span class a magazine: a LIFO array of free slots.  malloc pops,
- *            free pushes.  The alloc bits of spans are the truth only at refill
- *            and flush; a slot in a magazine has its alloc bit set.
+ *            free pushes; slots of other threads' spans it pushes into the outbox.  The
+ *            alloc bits of spans are the truth only at refill and flush; a slot in a
+ *            magazine or in the outbox has its alloc bit set.
  * OWNER      The owning thread, except `ready` and where a field says otherwise.
  * LOCKING    None.  Ready lists are lock-free stacks that are pushed by anyone
  *            and taken whole by anyone (no ABA).
@@ -16,7 +17,12 @@
 
 #include "heap/span.h"
 
-enum { MCACHE_ENTRIES = 32 << 10 };     /* for all magazines of a thread; untouched ones cost nothing */
+enum {
+    MCACHE_ENTRIES = 36 << 10,  /* for all magazines of a thread; untouched ones cost nothing */
+    OUTBOX_ENTRIES = 2050,      /* of these, for its outbox */
+    BUNDLES = HOSTILE(256, 2),
+    FLUSH_BATCH = HOSTILE(64, 1),   /* slots looked up together, so that their cache misses overlap */
+};
 
 /* A free slot, and where its state byte is, so that malloc need not look for it. */
 struct cached {
@@ -33,6 +39,23 @@ struct cached {
 struct magazine {
     uint32_t top;               /* the newest slot's entry.  Owner; read with the world stopped. */
     uint32_t limit;             /* free pushes while top < limit.  Owner, or 0 set by a stop. */
+};
+
+/* Slots of spans that are at home with another thread, of all classes, on their way back: malloc takes
+ * none of them, so blocks of two threads do not get mixed.  It fills until `room` or `bytes` are used
+ * up, and then all of it is flushed. */
+struct outbox {
+    uint32_t top;               /* as in a magazine; 0: not used yet */
+    uint32_t limit;             /* as in a magazine */
+    uint32_t bytes;             /* so many more may wait in it.  Owner. */
+    uint32_t room;              /* entries; grows with every time they were too few.  Owner. */
+};
+
+/* Slots of one word of a span that go back together. */
+struct bundle {
+    struct span *span;          /* NULL: none */
+    const uint8_t *first;       /* the state byte of the word's slot 0 */
+    uint64_t mask;
 };
 
 struct ready_list {
@@ -56,11 +79,15 @@ struct class_cache {
 
 struct mcache {
     struct magazine magazines[SPAN_CLASSES];
+    struct outbox outbox;
 
-    /* Arrays of magazines, as offsets.  Owner. */
-    uint32_t entries_start, entries_used, entries_end;
+    /* Arrays of magazines, as offsets; that of the outbox lies at their end.  Owner.  This line is read by
+     * every thread that frees, so it is seldom written. */
+    uint32_t entries_start ALIGNED(CACHE_LINE), entries_used, entries_end;
+    uint32_t abandoned;         /* atomic: its thread is gone, and no other has begun to use it */
     /* Statistics; owner only, read racily. */
-    uint64_t allocated_bytes, allocated_count;      /* slots taken by refill, large blocks */
+    uint64_t allocated_bytes ALIGNED(CACHE_LINE);   /* slots taken by refill, large blocks */
+    uint64_t allocated_count;
     uint64_t freed_bytes, freed_count;              /* slots flushed, large blocks freed */
     int64_t gc_bytes;                               /* of both, the balance of gc_alloc memory */
     uint64_t refills, flushes, slow_frees;
@@ -69,6 +96,7 @@ struct mcache {
     uint64_t filed;                                 /* spans taken from the ready list */
 
     struct class_cache classes[SPAN_CLASSES];
+    struct bundle bundles[BUNDLES];     /* owner, in a flush of the outbox; empty but then */
 };
 
 /* Spans without a living home. */
@@ -109,13 +137,32 @@ INLINE void magazine_set_fill(struct mcache *cache, unsigned span_class, uint32_
         cache->classes[span_class].bottom + fill * (uint32_t)sizeof(struct cached);
 }
 
+/* A span's home: is it a thread that can use what comes home?  A hint. */
+INLINE bool mcache_is_used(const struct mcache *home)
+{
+    return home != NULL && !load_relaxed(&home->abandoned);
+}
+
+INLINE struct cached *outbox_entry(struct mcache *cache, uint32_t index)
+{
+    return (struct cached *)((char *)cache + cache->entries_end) + 1 + index;
+}
+
+INLINE uint32_t outbox_fill(const struct mcache *cache)
+{
+    uint32_t top = load_relaxed(&cache->outbox.top);
+
+    return top == 0 ? 0 : (top - cache->entries_end) / (uint32_t)sizeof(struct cached);
+}
+
 /* How many slots a class's magazine takes from free at most; 0 for large objects, for
  * blocks shared by the tiny allocator, and in hardened mode. */
 uint16_t mcache_limit(unsigned span_class);
 /* The first use of a class's magazine, or after it was closed: opens it for frees, if it may be. */
 void magazine_open(struct mcache *cache, unsigned span_class);
-/* Pushes a slot, opening the magazine; a full one grows, or half of it is flushed. */
-void magazine_push(struct mcache *cache, unsigned span_class, struct cached entry);
+/* Pushes a slot of the span, opening magazine and outbox; a full magazine grows, or half of it is
+ * flushed; a full outbox is flushed. */
+void mcache_push(struct mcache *cache, struct span *span, struct cached entry);
 /* Sets every limit to 0: each free goes the slow way, which opens its magazine once it may. */
 void mcache_close(struct mcache *cache);
 
@@ -137,13 +184,26 @@ bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_l
 
 /* Returns the oldest `count` slots of a magazine to their spans. */
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count);
+/* Slots of a class have been returned. */
+void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t slots);
+/* The spans of at most FLUSH_BATCH entries, on their way into the cache. */
+void cached_find_spans(const struct cached *entries, struct span **spans, uint32_t count);
 /* Returns everything, and all spans, to central: the thread is gone. */
 void mcache_abandon(struct mcache *cache);
 /* Moves the ready spans of a cache that nobody uses to central; any thread, any time. */
 void mcache_abandon_ready(struct mcache *cache);
 
+/* The outbox (outbox.c).  Pushes a slot of so many bytes, opening it; a full one is flushed. */
+void outbox_push(struct mcache *cache, struct cached entry, size_t bytes);
+void outbox_open(struct mcache *cache);
+/* Returns all of its slots to their spans. */
+void outbox_flush(struct mcache *cache);
+
 /* Frees one slot straight into its span; dies on a double free. */
 void span_release_slot(struct span *span, uint32_t slot);
+/* The same for some of one word. */
+void span_release_slots(struct span *span, uint32_t word, uint64_t mask);
+COLD NORETURN void span_die_double_free(const struct span *span, uint32_t slot);
 /* Puts a span that its owner is done with back to idle, or on a ready list. */
 void span_disown(struct span *span);
 /* Takes wholly free spans off a ready list and gives them to the page heap, keeping `keep`. */

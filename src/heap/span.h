@@ -80,17 +80,17 @@ struct span {
     uint32_t pages;
 
     uint8_t *slot_state;        /* constant for the header's life: enum slot_state, a byte per slot */
-
-    uint32_t live;              /* atomic: slots that are not free */
-    uint32_t sweepgen;          /* atomic: see gc/sweep.h */
-    uint32_t claimed;           /* atomic: see OWNER; pairs exchange/exchange */
+    struct mcache *home;        /* atomic: whose slots they are, and ready list; a hint; NULL: central */
     uint8_t zeroed;             /* when it came from the page heap it read as zero */
     uint8_t kind;               /* enum kind, of span_class */
     uint8_t moved;              /* large: pages were moved in; renew the mapping before reuse */
+
+    /* A line of its own: written by whoever gives slots back, while the home thread reads the one before. */
+    uint32_t live ALIGNED(CACHE_LINE);  /* atomic: slots that are not free */
+    uint32_t sweepgen;          /* atomic: see gc/sweep.h */
+    uint32_t claimed;           /* atomic: see OWNER; pairs exchange/exchange */
     uint32_t next_word;         /* owner only: where the next refill looks first */
     uint32_t virgin;            /* owner only: slots from here on were never handed out */
-
-    struct mcache *home;        /* atomic: whose ready list it goes to; a hint; NULL: central */
     struct span *next;          /* ready list, free-run bin or header free list */
     struct span *prev;          /* free-run bin (HEAP) */
     size_t requested;           /* large: bytes asked for; written by its allocator */

@@ -47,9 +47,21 @@ static void count_span(struct census *census, const struct span *span)
     }
 }
 
-static void count_thread(struct census *census, const struct thread *thread)
+/* The thread may be running: an entry that it is writing counts for any class. */
+static void count_outbox(struct census *census, struct mcache *cache)
 {
-    const struct mcache *cache = &thread->cache;
+    uint32_t fill = outbox_fill(cache);
+
+    for (uint32_t i = 0; i < fill; i++) {
+        uintptr_t slot = (uintptr_t)load_relaxed(&outbox_entry(cache, i)->slot);
+        if (heap_contains(slot))
+            census->classes[span_class_size_class(entry_span_class(pagemap_entry(slot)))].cached++;
+    }
+}
+
+static void count_thread(struct census *census, struct thread *thread)
+{
+    struct mcache *cache = &thread->cache;
 
     census->thread_structures++;
     census->threads += load_relaxed(&thread->tid) != 0;
@@ -66,6 +78,7 @@ static void count_thread(struct census *census, const struct thread *thread)
         census->class_refilled[size_class] += load_relaxed(&cache->classes[c].refilled);
         census->classes[size_class].cached += magazine_fill(cache, c);
     }
+    count_outbox(census, cache);
 }
 
 void census_take(struct census *census)

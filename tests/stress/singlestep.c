@@ -6,12 +6,14 @@
  *          k-th instruction the SIGTRAP handler has another thread run two whole
  *          collections (a malloc block is reclaimed at the second).  Then many slots
  *          of the class are taken and looked through for twins.  One instruction a call.
+ *          Free is stepped through with a block of this thread and with one of the other.
  *
  * Links libgcalloc.a.  Prints how many instructions were stopped at; exit status 0 when
  * every check held.
  */
 #define _GNU_SOURCE
 #include <gcalloc.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -23,11 +25,17 @@ enum { BYTES = 48, TAKE = 3000, INSTRUCTIONS_LEAST = 15, INSTRUCTIONS_MAX = 200 
 
 static _Atomic int wanted, done;
 static _Atomic int quit;
+static void *_Atomic given;     /* a block of the other thread, when it is asked for one */
+static _Atomic int asked;
 static volatile int stepping, steps, stop_at;
 
 static void *collector(void *unused)
 {
     while (!quit) {
+        if (asked) {
+            given = malloc(BYTES);
+            asked = 0;
+        }
         if (done == wanted)
             continue;
         gc_collect();
@@ -124,6 +132,32 @@ static int step_free(void)
     return no_twins(NULL);
 }
 
+static void *block_of_other(void)
+{
+    asked = 1;
+    while (asked)
+        ;
+    void *block = given;
+
+    given = NULL;
+    return block;
+}
+
+/* The slot waits in this thread's outbox.  When that is emptied, the other thread gets it again, once: a slot
+ * that the sweep has taken meanwhile would be freed twice, which kills. */
+static int step_free_elsewhere(void)
+{
+    free(block_of_other());     /* a slow free opens the outbox again */
+    void *block = block_of_other();
+
+    memset(block, 0xa5, BYTES);
+    trap_on();
+    free(block);
+    trap_off();
+    malloc_trim(0);
+    return no_twins(NULL);
+}
+
 /* Steps through one call, k instructions far for growing k; how many it had. */
 static int step_through(int (*step)(void), int *good)
 {
@@ -147,10 +181,12 @@ int main(void)
     sigaction(SIGTRAP, &action, NULL);
     int in_malloc = step_through(step_malloc, &good);
     int in_free = step_through(step_free, &good);
+    int in_free_elsewhere = step_through(step_free_elsewhere, &good);
 
     quit = 1;
     pthread_join(thread, NULL);
-    printf("%s stopped at each of %d instructions of malloc, %d of free\n", good ? "ok" : "FAIL",
-           in_malloc, in_free);
-    return !(good && in_malloc >= INSTRUCTIONS_LEAST && in_free >= INSTRUCTIONS_LEAST);
+    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere\n",
+           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere);
+    return !(good && in_malloc >= INSTRUCTIONS_LEAST && in_free >= INSTRUCTIONS_LEAST &&
+             in_free_elsewhere > in_free);
 }

@@ -130,7 +130,7 @@ static inline void release(struct thread *thread, void *block)
         span_release_slot(span, slot);
         return;
     }
-    magazine_push(cache, class, (struct cached){ block, slot_state });
+    mcache_push(cache, span, (struct cached){ block, slot_state });
 }
 
 /* --- a test ----------------------------------------------------------------------- */

@@ -305,6 +305,8 @@ static inline void fake_open_magazines(void)
 static inline void fake_flush_all(void)
 {
     for (int i = 0; i < FAKE_THREADS; i++)
+        outbox_flush(&fake_threads[i].cache);
+    for (int i = 0; i < FAKE_THREADS; i++)
         for (unsigned c = 0; c < SPAN_CLASSES; c++)
             mcache_flush(&fake_threads[i].cache, c, UINT32_MAX);
 }

@@ -425,11 +425,15 @@ PLANT(wrong_list, fake_threads[1].cache.classes[victim->span_class + 1].taken = 
 PLANT(no_span, fake_threads[1].cache.classes[3].taken = (struct span *)fake_roots)
 PLANT(circle, central[victim->span_class].head = victim; victim->next = victim;
       fake_threads[0].cache.classes[victim->span_class].current = NULL)
-PLANT(home, victim->home = &fake_threads[2].cache)
 PLANT(cached_twice, victim_magazine[0] = victim_magazine[1])
 PLANT(cached_elsewhere, struct mcache *other = &fake_threads[1].cache;
       *magazine_entry(other, victim->span_class, 0) = victim_magazine[0];
       magazine_set_fill(other, victim->span_class, 1))
+PLANT(two_outboxes, *outbox_entry(&fake_threads[1].cache, 0) = victim_magazine[0];
+      fake_threads[1].cache.outbox.top = fake_threads[1].cache.entries_end + sizeof(struct cached);
+      fake_threads[1].cache.outbox.room = 1)
+PLANT(outbox_top, fake_threads[1].cache.outbox.top = 8)
+PLANT(bundle, fake_threads[1].cache.bundles[1].span = victim)
 PLANT(cached_and_out, *victim_magazine[0].state = SLOT_OUT)
 PLANT(cached_condemned,
       uint32_t slot = (uint32_t)(victim_magazine[0].state - victim->slot_state);
@@ -474,9 +478,11 @@ static const struct {
     { plant_wrong_list, "on a list of another class" },
     { plant_no_span, "is no span" },
     { plant_circle, "on two lists" },
-    { plant_home, "a thread's current span, but at home elsewhere" },
     { plant_cached_twice, "is in two magazines" },
     { plant_cached_elsewhere, "is in two magazines" },
+    { plant_two_outboxes, "is in two magazines" },
+    { plant_outbox_top, ": top " },
+    { plant_bundle, "bundle 1 is not empty" },
     { plant_cached_and_out, "is in a magazine, but in the program's hands" },
     { plant_cached_condemned, "is in a magazine, but condemned" },
     { plant_cached_free, "is in a magazine, but free in its span" },
@@ -539,6 +545,18 @@ static void test_cached_slots_are_marked(void **state)
     assert_silent(verify_marking);
     span_free_black = 0;
     unmark(victim_magazine[0].slot);
+    assert_dies_saying(verify_marking, "in a magazine, but not marked");
+    set_marks(true);
+    void *object = fake_alloc(KIND_MALLOC, 208);
+    struct object foreign = object_of(object);
+
+    foreign.span->slot_state[foreign.slot] = SLOT_IN;
+    mcache_push(&fake_threads[1].cache, foreign.span,
+                (struct cached){ object, &foreign.span->slot_state[foreign.slot] });
+    assert_int_equal(outbox_fill(&fake_threads[1].cache), 1);
+    assert_dies_saying(verify_marking, "open for frees while a cycle marks");
+    close_magazines();
+    unmark(object);
     assert_dies_saying(verify_marking, "in a magazine, but not marked");
 }
 

@@ -50,13 +50,13 @@ static void *pop(struct mcache *cache, unsigned class)
     return entry.slot;
 }
 
-static void push(struct mcache *cache, unsigned class, void *slot)
+static void push(struct mcache *cache, void *slot)
 {
     struct span *span = span_of((uintptr_t)slot);
     uint32_t index = span_slot_of(span, (uintptr_t)slot - span->base);
 
     span->slot_state[index] = SLOT_IN;
-    magazine_push(cache, class, (struct cached){ .slot = slot, .state = &span->slot_state[index] });
+    mcache_push(cache, span, (struct cached){ .slot = slot, .state = &span->slot_state[index] });
 }
 
 static bool heap_is_sound(void)
@@ -188,7 +188,7 @@ static void every_magazine_may_grow(void **state)
                 slots[i] = pop(cache, class);
             assert_true(most == 0 || cache->classes[class].room <= 128);
             for (uint32_t i = 0; i < most; i++)
-                push(cache, class, slots[i]);
+                push(cache, slots[i]);
             assert_int_equal(cache->classes[class].room, most);
             assert_true(magazine_fill(cache, class) >= most / 2);
         }
@@ -211,13 +211,13 @@ static void a_magazine_keeps_its_order_as_it_grows(void **state)
 
     assert_true(before + 500 <= mcache_limit(CLASS_64));
     for (int i = 0; i < 500; i++)
-        push(cache, CLASS_64, slots[i]);
+        push(cache, slots[i]);
     assert_int_equal(magazine_fill(cache, CLASS_64), before + 500);
     assert_null(magazine_entry(cache, CLASS_64, 0)[-1].slot);
     for (int i = 499; i >= 0; i--)
         assert_ptr_equal(pop(cache, CLASS_64), slots[i]);
     for (int i = 0; i < 1000; i++)
-        push(cache, CLASS_64, slots[i]);
+        push(cache, slots[i]);
     mcache_abandon(cache);
     assert_true(heap_is_sound());
 }
@@ -547,7 +547,7 @@ static void freed_spans_are_found_again(void **state)
             blocks[i] = pop(cache, CLASS_64);
         pages_stats_read(round == 0 ? &first : &second);
         for (int i = 0; i < BLOCKS; i++)
-            push(cache, CLASS_64, blocks[i * 7919 % BLOCKS]);
+            push(cache, blocks[i * 7919 % BLOCKS]);
         assert_true(heap_is_sound());
     }
     assert_int_equal(second.heap_pages, first.heap_pages);
@@ -563,7 +563,7 @@ static void an_abandoned_cache_leaves_nothing(void **state)
     pages_stats_read(&before);
     for (int i = 0; i < 200; i++) {
         struct mcache *cache = new_cache();
-        push(cache, CLASS_64, pop(cache, CLASS_64));
+        push(cache, pop(cache, CLASS_64));
         mcache_abandon(cache);
     }
     pages_stats_read(&after);
@@ -590,7 +590,7 @@ static void *swap_blocks(void *seed)
         if (other == NULL)
             continue;
         CHECK(other[0] == ~(uintptr_t)other && other[7] == other[0]);
-        push(cache, CLASS_64, other);
+        push(cache, other);
     }
     mcache_abandon(cache);
     return NULL;
@@ -609,7 +609,7 @@ static void frees_across_threads_lose_nothing(void **state)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < BOXES; i++)
         if (boxes[i] != NULL)
-            push(cache, CLASS_64, boxes[i]);
+            push(cache, boxes[i]);
     mcache_abandon(cache);
     assert_true(heap_is_sound());
     for (uint32_t id = 0; id < span_table_size(); id++) {
@@ -623,24 +623,115 @@ static void frees_across_threads_lose_nothing(void **state)
     }
 }
 
-static void freed_twice_in_two_caches_dies(void **state)
+/* The thread that frees them gets none of them, holds few of them, and the one that allocated them gets them. */
+static void slots_of_others_go_home(void **state)
+{
+    enum { SLOTS = 20000, MOST = 2048 };
+    static void *slots[SLOTS];
+    struct mcache *owner = new_cache(), *freer = new_cache();
+    struct pages_stats before, after;
+
+    (void)state;
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = pop(owner, i % 2 == 0 ? CLASS_64 : CLASS_64 + 5);
+    pages_stats_read(&before);
+    for (int i = 0; i < SLOTS; i++)
+        push(freer, slots[i * 7919 % SLOTS]);
+    assert_true(outbox_fill(freer) <= MOST && freer->outbox.room <= MOST);
+    assert_int_equal(freer->foreign_frees + outbox_fill(freer), SLOTS);
+    for (int i = 0; i < 1000; i++)
+        assert_ptr_equal(span_of((uintptr_t)pop(freer, CLASS_64))->home, freer);
+    outbox_flush(freer);
+    assert_int_equal(outbox_fill(freer), 0);
+    assert_int_equal(freer->freed_count, SLOTS);
+    uint64_t refilled = owner->allocated_count;
+
+    for (int i = 0; i < SLOTS; i++)
+        pop(owner, i % 2 == 0 ? CLASS_64 : CLASS_64 + 5);
+    pages_stats_read(&after);
+    assert_true(owner->allocated_count > refilled);
+    assert_true(after.small_spans <= before.small_spans + 1000 / size_classes[CLASS_64].slots + 2);
+    mcache_abandon(owner);
+    mcache_abandon(freer);
+    assert_true(heap_is_sound());
+}
+
+/* So large that few of them are much. */
+static void an_outbox_holds_few_large_slots(void **state)
+{
+    enum { SLOTS = 200 };
+    unsigned class = sizeclass_of(SMALL_MAX);
+    static void *slots[SLOTS];
+    struct mcache *owner = new_cache(), *freer = new_cache();
+
+    (void)state;
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = pop(owner, class);
+    for (int i = 0; i < SLOTS; i++) {
+        push(freer, slots[i]);
+        assert_true(outbox_fill(freer) * (size_t)SMALL_MAX <= MIB);
+    }
+    mcache_abandon(owner);
+    mcache_abandon(freer);
+    assert_true(heap_is_sound());
+}
+
+/* Whoever frees first into the span of a thread that is gone has inherited it. */
+static void inherited_slots_are_used_again(void **state)
+{
+    enum { SLOTS = 200 };
+    void *slots[SLOTS];
+    struct mcache *dead = new_cache(), *heir = new_cache(), *third = new_cache();
+
+    (void)state;
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = pop(dead, CLASS_64);
+    mcache_abandon(dead);
+    for (int i = 0; i < SLOTS - 1; i++)
+        push(heir, slots[i]);
+    assert_int_equal(outbox_fill(heir), 0);
+    assert_int_equal(magazine_fill(heir, CLASS_64), SLOTS - 1);
+    assert_ptr_equal(pop(heir, CLASS_64), slots[SLOTS - 2]);
+    push(third, slots[SLOTS - 1]);
+    assert_int_equal(outbox_fill(third), 1);
+    pop(dead, CLASS_64);                        /* its structure is used again */
+    push(third, pop(dead, CLASS_64));
+    assert_int_equal(outbox_fill(third), 2);
+    mcache_abandon(dead);
+    mcache_abandon(heir);
+    mcache_abandon(third);
+    assert_true(heap_is_sound());
+}
+
+static void free_twice(struct mcache *one, struct mcache *two, void *block)
 {
     pid_t child = fork();
     int status;
 
-    (void)state;
     if (child == 0) {
-        struct mcache *one = new_cache(), *two = new_cache();
-        void *block = pop(one, CLASS_64);
         close(2);
-        push(one, CLASS_64, block);
-        push(two, CLASS_64, block);
+        push(one, block);
+        push(two, block);
         mcache_abandon(one);
         mcache_abandon(two);
         _exit(0);
     }
     waitpid(child, &status, 0);
     assert_true(WIFSIGNALED(status));
+}
+
+static void freed_twice_at_the_same_moment_dies(void **state)
+{
+    struct mcache *home = new_cache(), *one = new_cache(), *two = new_cache();
+    void *block = pop(home, CLASS_64);
+
+    (void)state;
+    free_twice(home, one, block);
+    free_twice(one, home, block);
+    free_twice(one, two, block);
+    free_twice(one, one, block);
+    free_twice(home, home, block);
+    mcache_abandon(home);
 }
 
 /* The arena is reserved by the first metadata, in a program by the first thread. */
@@ -728,7 +819,10 @@ int main(void)
         cmocka_unit_test(freed_spans_are_found_again),
         cmocka_unit_test(an_abandoned_cache_leaves_nothing),
         cmocka_unit_test(frees_across_threads_lose_nothing),
-        cmocka_unit_test(freed_twice_in_two_caches_dies),
+        cmocka_unit_test(slots_of_others_go_home),
+        cmocka_unit_test(an_outbox_holds_few_large_slots),
+        cmocka_unit_test(inherited_slots_are_used_again),
+        cmocka_unit_test(freed_twice_at_the_same_moment_dies),
     };
 
     return cmocka_run_group_tests(tests, reserve, NULL);

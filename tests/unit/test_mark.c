@@ -585,6 +585,63 @@ static void test_one_past_the_fill(void **state)
     assert_false(is_object(block));
 }
 
+/* Frees it where it is not at home. */
+static void free_elsewhere(struct thread *thread, void *block)
+{
+    struct object object = object_at(word_of(block));
+
+    object.span->slot_state[object.slot] = SLOT_IN;
+    mcache_push(&thread->cache, object.span,
+                (struct cached){ block, &object.span->slot_state[object.slot] });
+}
+
+static void test_slots_on_their_way_home_stay_and_hold_nothing(void **state)
+{
+    struct thread *freer = &fake_threads[2];
+    uintptr_t *first = fake_alloc_on(&fake_threads[1], KIND_MALLOC, 64);
+    uintptr_t *block = fake_alloc_on(&fake_threads[1], KIND_MALLOC, 64);
+    uintptr_t *last = fake_alloc_on(&fake_threads[1], KIND_MALLOC, 64);
+    void *named = fake_alloc(KIND_GC, 32);
+
+    (void)state;
+    block[0] = word_of(named);
+    outbox_flush(&freer->cache);
+    free_elsewhere(freer, first);
+    assert_true(fast_push(&freer->cache, block));
+    assert_int_equal(outbox_fill(&freer->cache), 2);
+    fake_collect();
+    assert_false(fast_push(&freer->cache, last));
+    assert_true(is_object(first) && is_object(block));  /* their alloc bits are set */
+    assert_false(is_condemned(first) || is_condemned(block));
+    assert_false(is_object(named));
+    fake_open_magazines();
+    outbox_flush(&freer->cache);
+    assert_false(is_object(first) || is_object(block));
+}
+
+/* As one past the fill of a magazine: stored, not yet counted. */
+static void test_one_past_the_outbox(void **state)
+{
+    struct mcache *cache = &fake_threads[2].cache;
+    uintptr_t *block = fake_alloc_on(&fake_threads[1], KIND_GC, 640);
+    void *named = fake_alloc(KIND_GC, 32);
+    fake_alloc_on(&fake_threads[1], KIND_GC, 640);      /* that one is past the fill of its magazine */
+    struct object object = object_at(word_of(block));
+
+    (void)state;
+    block[7] = word_of(named);
+    outbox_flush(cache);
+    free_elsewhere(&fake_threads[2], block);
+    cache->outbox.top -= sizeof(struct cached);
+    fake_mark();
+    assert_true(is_marked(block));
+    assert_false(is_marked(named));
+    sweep_all();
+    object.span->slot_state[object.slot] = SLOT_OUT;
+    fake_collect();
+    assert_false(is_object(block));
+}
+
 /* --- cycles that fail, and reports ----------------------------------------- */
 
 static uint64_t count_marks(void)
@@ -697,6 +754,8 @@ int main(void)
         TEST(test_cached_slots_stay_and_hold_nothing),
         TEST(test_closed_magazines),
         TEST(test_one_past_the_fill),
+        TEST(test_slots_on_their_way_home_stay_and_hold_nothing),
+        TEST(test_one_past_the_outbox),
         TEST(test_abandoned_changes_nothing),
         TEST(test_report_adds_up),
     };
