@@ -155,7 +155,7 @@ static void count_found(const struct span *span, const struct found *found)
 }
 
 /* A swept span with free slots that nobody owns: to the page heap, or where a refill
- * finds it.  Who flips `claimed` owns it, as in mcache.c. */
+ * finds it.  Who flips `claimed` owns it, as in ready.c. */
 static void file_span(struct span *span)
 {
     if (load_relaxed(&span->claimed) != 0 || exchange_seq_cst(&span->claimed, 1) != 0)

@@ -1,21 +1,10 @@
-/* mcache.c -- see mcache.h
- *
- * Why frees need no owner.  flush sets the slot's bit in `freed`, an atomic or (when it is not alone),
- * whoever owns the span; the old bit set means a double free.  The owner
- * merges the bits when it looks for free slots.  What is left to decide is who finds
- * a span that has free slots again: the thread that sets a bit in an idle span flips
- * `claimed` and files the span on the ready list of its home.  span_disown does the
- * opposite order (claimed := 0, then look at the bits), so one of the two sees the
- * other: both use read-modify-writes, which are full barriers.
- */
-#include "heap/mcache.h"
+/* mcache.c -- see mcache.h */
+#include "heap/ready.h"
 
 #include <string.h>
 
 #include "base/check.h"
 #include "base/options.h"
-#include "base/sys.h"
-#include "heap/pages.h"
 
 enum {
     /* A magazine holds about MAGAZINE_BYTES, between LEAST and MOST slots: large
@@ -29,17 +18,11 @@ enum {
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
     MAGAZINE_FIRST = HOSTILE(16, 1),
     MAGAZINE_GROWTH = HOSTILE(8, 2),
-    REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words */
+    REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words, */
+    REFILL_WORDS = 4,                       /* so many of them when the thread has freed many, too */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
-    /* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip
-     * a span each time: about so many bytes, at most so many spans.  A list that holds
-     * more, and more than a quarter of its length, is trimmed to half of that. */
-    EMPTIES_BYTES = HOSTILE(512 << 10, 0),
-    EMPTIES_MOST = 16,
 };
-
-struct ready_list central[SPAN_CLASSES];
 
 static uint16_t capacity(unsigned span_class)
 {
@@ -58,18 +41,6 @@ uint16_t mcache_limit(unsigned span_class)
     bool shared = span_class == span_class_of(KIND_NOSCAN, SIZE_CLASS_16);
 
     return options.hardened || shared ? 0 : capacity(span_class);
-}
-
-static void sweep_nothing(struct span *span)
-{
-    (void)span;
-}
-
-static AT_START span_sweeper ensure_swept = sweep_nothing;
-
-void mcache_set_sweeper(span_sweeper sweep)
-{
-    ensure_swept = sweep;
 }
 
 void mcache_init(struct mcache *cache, struct cached *entries)
@@ -176,201 +147,6 @@ void mcache_push(struct mcache *cache, struct span *span, struct cached entry)
     magazine_set_fill(cache, span_class, fill + 1);
 }
 
-/* --- words that any thread may change: Note [ALONE] -------------------------
- *
- * Without a bus lock each change is one instruction: a handler of the program that frees comes before
- * or after it, never in between. */
-
-static uint64_t or_freed(struct slot_bits *bits, uint64_t mask)
-{
-    if (load_relaxed(&heap_shared) != 0)
-        return fetch_or_acq_rel(&bits->freed, mask);
-    uint64_t before = load_relaxed(&bits->freed);
-
-    __asm__ volatile("orq %1, %0" : "+m"(bits->freed) : "r"(mask) : "cc");
-    return before;
-}
-
-static uint64_t take_freed(struct slot_bits *bits)
-{
-    if (load_relaxed(&heap_shared) != 0)
-        return exchange_acquire(&bits->freed, 0);
-    uint64_t before = load_relaxed(&bits->freed);
-
-    __asm__ volatile("andq %1, %0" : "+m"(bits->freed) : "r"(~before) : "cc");
-    return before;
-}
-
-/* Returns what is live afterwards. */
-static uint32_t add_live(struct span *span, uint32_t slots)
-{
-    if (load_relaxed(&heap_shared) != 0)
-        return fetch_add_acq_rel(&span->live, slots) + slots;
-    uint32_t before = slots;
-
-    __asm__ volatile("xaddl %0, %1" : "+r"(before), "+m"(span->live) : : "cc");
-    return before + slots;
-}
-
-/* --- ready lists ------------------------------------------------------------ */
-
-static void ready_push(struct ready_list *list, struct span *span)
-{
-    struct span *head = load_relaxed(&list->head);
-
-    do {
-        span->next = head;
-    } while (!cas_weak_release(&list->head, &head, span));
-    fetch_add_relaxed(&list->length, 1);
-}
-
-static struct span *ready_take_all(struct ready_list *list)
-{
-    if (load_relaxed(&list->head) == NULL)
-        return NULL;
-    store_relaxed(&list->length, 0);
-    store_relaxed(&list->empties, 0);
-    return exchange_acquire(&list->head, NULL);
-}
-
-static uint32_t empties_tolerated(unsigned span_class)
-{
-    size_t span_bytes = (size_t)size_classes[span_class_size_class(span_class)].pages << PAGE_SHIFT;
-
-    return (uint32_t)min_size(EMPTIES_BYTES / span_bytes, EMPTIES_MOST);
-}
-
-static struct ready_list *home_list(const struct span *span)
-{
-    struct mcache *home = load_relaxed(&span->home);
-
-    return mcache_is_used(home) ? &home->classes[span->span_class].ready
-                                : &central[span->span_class];
-}
-
-static bool has_free_slot(const struct span *span)
-{
-    for (uint32_t w = 0; w * 64 < span->slots; w++) {
-        const struct slot_bits *bits = &span->bits[w];
-        uint64_t used = (load_relaxed(&bits->alloc) | bits->condemned) & ~load_seq_cst(&bits->freed);
-        uint32_t here = (uint32_t)min_size(span->slots - w * 64, 64);
-        if (count_bits(used) < here)
-            return true;
-    }
-    return false;
-}
-
-void span_disown(struct span *span)
-{
-    exchange_seq_cst(&span->claimed, 0);
-    if (has_free_slot(span) && exchange_seq_cst(&span->claimed, 1) == 0)
-        ready_push(home_list(span), span);
-}
-
-size_t ready_trim(struct ready_list *list, uint32_t keep)
-{
-    struct span *next;
-    uint32_t kept = 0;
-    size_t freed = 0;
-
-    for (struct span *span = ready_take_all(list); span != NULL; span = next) {
-        next = span->next;
-        ensure_swept(span);
-        if (load_acquire(&span->live) != 0) {
-            ready_push(list, span);
-        } else if (kept < keep) {
-            kept++;
-            ready_push(list, span);
-        } else {
-            pages_free(span);
-            freed++;
-        }
-    }
-    fetch_add_relaxed(&list->empties, kept);
-    return freed;
-}
-
-/* --- freeing ------------------------------------------------------------------- */
-
-void span_die_double_free(const struct span *span, uint32_t slot)
-{
-    die("double free of %p (%zu-byte block, thread %d)", (void *)span_slot_address(span, slot),
-        span->slot_bytes, sys_gettid());
-}
-
-/* After bits of a span were set in `freed`: makes sure somebody will find them,
- * and that a span without live slots goes back one day.  Once `live` is subtracted the
- * span may be somebody else's: nothing of it is read after that. */
-static void slots_freed(struct span *span, uint32_t count)
-{
-    unsigned span_class = load_relaxed(&span->span_class);
-    struct ready_list *list = home_list(span);
-
-    if (load_relaxed(&span->claimed) == 0 && exchange_seq_cst(&span->claimed, 1) == 0)
-        ready_push(list, span);
-    if (add_live(span, -count) != 0)
-        return;
-    uint32_t empties = fetch_add_relaxed(&list->empties, 1) + 1;
-    uint32_t tolerated = empties_tolerated(span_class);
-
-    if (empties > tolerated && empties > load_relaxed(&list->length) / 4)
-        ready_trim(list, tolerated / 2);
-}
-
-void span_release_slots(struct span *span, uint32_t word, uint64_t mask)
-{
-    uint64_t before = or_freed(&span->bits[word], mask);
-
-    if (UNLIKELY((before & mask) != 0))
-        span_die_double_free(span, word * 64 + lowest_bit(before & mask));
-    slots_freed(span, count_bits(mask));
-}
-
-void span_release_slot(struct span *span, uint32_t slot)
-{
-    span_release_slots(span, slot >> 6, 1ull << (slot & 63));
-}
-
-/* Neighbours in a magazine are often neighbours in a span: their bits go out
- * together.  Returns how many entries, from the first, are in the same word. */
-static uint32_t release_neighbours(const struct cached *entries, struct span *const *spans,
-                                   uint32_t count)
-{
-    struct span *span = spans[0];
-    uint32_t word = (uint32_t)(entries[0].state - span->slot_state) >> 6, done = 0;
-    const uint8_t *first = span->slot_state + word * 64;
-    uint64_t mask = 0;
-
-    /* A state byte of another span is not one of these 64. */
-    for (size_t bit; done < count && (bit = (size_t)(entries[done].state - first)) < 64; done++) {
-        if (UNLIKELY((mask >> bit & 1) != 0))
-            span_die_double_free(span, word * 64 + (uint32_t)bit);
-        mask |= 1ull << bit;
-    }
-    span_release_slots(span, word, mask);
-    return done;
-}
-
-void cached_find_spans(const struct cached *entries, struct span **spans, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        uintptr_t slot = (uintptr_t)entries[i].slot;
-        bool same = i > 0 && (slot ^ (uintptr_t)entries[i - 1].slot) < PAGE_BYTES;
-        spans[i] = same ? spans[i - 1] : span_of(slot);
-        if (!same)
-            PREFETCH_WRITE(&spans[i]->live);
-    }
-}
-
-static void release_slots(const struct cached *entries, uint32_t count)
-{
-    struct span *spans[FLUSH_BATCH];
-
-    cached_find_spans(entries, spans, count);
-    for (uint32_t done = 0; done < count;)
-        done += release_neighbours(entries + done, spans + done, count - done);
-}
-
 void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t slots)
 {
     size_t bytes = slots * size_classes[span_class_size_class(span_class)].slot_bytes;
@@ -388,8 +164,7 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
     struct cached *entries = magazine_entry(cache, span_class, 0);
 
     count = (uint32_t)min_size(count, fill);
-    for (uint32_t done = 0; done < count; done += FLUSH_BATCH)
-        release_slots(entries + done, (uint32_t)min_size(count - done, FLUSH_BATCH));
+    cached_release(entries, count);
     memmove(entries, entries + count, (fill - count) * sizeof *entries);
     magazine_set_fill(cache, span_class, fill - count);
     cache->flushes++;
@@ -496,46 +271,69 @@ static uint64_t lowest_bits(uint64_t word, uint32_t count)
     return word & ~rest;
 }
 
-/* Free slots of a span that we own and that is swept, from one word, at most `want`. */
+/* Of one word of a span that we own and that is swept: at most `want` free slots, which are free no more. */
+static uint64_t take_word(struct mcache *cache, struct span *span, uint32_t word, uint32_t want)
+{
+    struct slot_bits *bits = &span->bits[word];
+
+    if (load_relaxed(&bits->freed) != 0) {
+        uint64_t freed = span_take_freed(bits);
+        cache->merges++;
+        store_relaxed(&bits->alloc, bits->alloc & ~freed);
+        store_relaxed(&bits->condemned, bits->condemned & ~freed);
+    }
+    uint32_t rest = span->slots - word * 64;
+    uint64_t valid = rest >= 64 ? ~0ull : (1ull << rest) - 1;
+    uint64_t taken = ~(bits->alloc | bits->condemned) & valid;
+
+    if (taken == 0)
+        return 0;
+    if (count_bits(taken) > want)
+        taken = lowest_bits(taken, want);
+    /* I2: marked first, so that nobody sees an allocated slot without its mark. */
+    if (UNLIKELY(load_relaxed(&span_allocate_black)))
+        fetch_or_acq_rel(&bits->black, taken);
+    store_release(&bits->alloc, bits->alloc | taken);
+    return taken;
+}
+
+static void cache_word(struct mcache *cache, unsigned span_class, struct span *span, uint32_t word,
+                       uint64_t taken)
+{
+    if (span_class_is_clean(span_class))
+        clean_slots(span, word, taken);
+    else if (UNLIKELY(options.gccheckmark))
+        clear_slots(span, word, taken);
+    push_word(cache, span_class, span, word, taken);
+}
+
+/* Free slots of a span that we own and that is swept, at most `want`, from few words.  What is pushed last
+ * is handed out first: so the first word is. */
 static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct span *span,
                            uint32_t want)
 {
-    uint32_t words = (span->slots + 63) / 64;
+    uint32_t words = (span->slots + 63) / 64, w = span->next_word, found = 0, slots = 0;
+    struct { uint32_t word; uint64_t taken; } from[REFILL_WORDS];
 
-    for (uint32_t i = 0; i < words; i++) {
-        uint32_t w = span->next_word + i < words ? span->next_word + i
-                                                 : span->next_word + i - words;
-        struct slot_bits *bits = &span->bits[w];
-        if (load_relaxed(&bits->freed) != 0) {
-            uint64_t freed = take_freed(bits);
-            cache->merges++;
-            store_relaxed(&bits->alloc, bits->alloc & ~freed);
-            store_relaxed(&bits->condemned, bits->condemned & ~freed);
+    for (uint32_t i = 0; i < words && slots < want && found < REFILL_WORDS; i++) {
+        uint64_t taken = take_word(cache, span, w, want - slots);
+        if (taken != 0) {
+            from[found].word = span->next_word = w;
+            from[found++].taken = taken;
+            slots += count_bits(taken);
         }
-        uint64_t valid = span->slots - w * 64 >= 64 ? ~0ull : (1ull << (span->slots - w * 64)) - 1;
-        uint64_t taken = ~(bits->alloc | bits->condemned) & valid;
-        if (taken == 0)
-            continue;
-        if (count_bits(taken) > want)
-            taken = lowest_bits(taken, want);
-        /* I2: marked first, so that nobody sees an allocated slot without its mark. */
-        if (UNLIKELY(load_relaxed(&span_allocate_black)))
-            fetch_or_acq_rel(&bits->black, taken);
-        store_release(&bits->alloc, bits->alloc | taken);
-        add_live(span, count_bits(taken));
-        span->next_word = w;
-        if (w + 1 < words) {    /* the next refill's; the sweep left them in another core's cache */
-            PREFETCH_WRITE(&bits[1]);
-            PREFETCH_WRITE(&span->slot_state[(w + 1) * 64]);
-        }
-        if (span_class_is_clean(span_class))
-            clean_slots(span, w, taken);
-        else if (UNLIKELY(options.gccheckmark))
-            clear_slots(span, w, taken);
-        push_word(cache, span_class, span, w, taken);
-        return count_bits(taken);
+        w = w + 1 < words ? w + 1 : 0;
     }
-    return 0;
+    if (slots == 0)
+        return 0;
+    span_add_live(span, slots);
+    if (span->next_word + 1 < words) {  /* the next refill's; the sweep left them in another core's cache */
+        PREFETCH_WRITE(&span->bits[span->next_word + 1]);
+        PREFETCH_WRITE(&span->slot_state[(span->next_word + 1) * 64]);
+    }
+    while (found-- > 0)
+        cache_word(cache, span_class, span, from[found].word, from[found].taken);
+    return slots;
 }
 
 static void count_refill(struct mcache *cache, unsigned span_class, uint32_t slots)
@@ -570,7 +368,8 @@ static struct span *next_ready(struct mcache *cache, unsigned span_class)
 static uint32_t make_room(struct mcache *cache, unsigned span_class)
 {
     const struct class_cache *class = &cache->classes[span_class];
-    size_t want = min_size(REFILL_FIRST + 2u * class->last_refill, 64);
+    size_t most = max_size(64, min_size(class->room / 4, 64 * REFILL_WORDS));
+    size_t want = min_size(REFILL_FIRST + 2u * class->last_refill, most);
 
     if (options.hardened)
         want = 1;
@@ -599,7 +398,7 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
             store_relaxed(&span->home, cache);
             cache->classes[span_class].current = span;
         }
-        ensure_swept(span);
+        span_ensure_swept(span);
         uint32_t taken = take_slots(cache, span_class, span, want);
         if (taken != 0) {
             count_refill(cache, span_class, taken);

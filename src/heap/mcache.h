@@ -21,7 +21,6 @@ enum {
     MCACHE_ENTRIES = 36 << 10,  /* for all magazines of a thread; untouched ones cost nothing */
     OUTBOX_ENTRIES = 2050,      /* of these, for its outbox */
     BUNDLES = HOSTILE(256, 2),
-    FLUSH_BATCH = HOSTILE(64, 1),   /* slots looked up together, so that their cache misses overlap */
 };
 
 /* A free slot, and where its state byte is, so that malloc need not look for it. */
@@ -186,8 +185,6 @@ bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_l
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count);
 /* Slots of a class have been returned. */
 void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t slots);
-/* The spans of at most FLUSH_BATCH entries, on their way into the cache. */
-void cached_find_spans(const struct cached *entries, struct span **spans, uint32_t count);
 /* Returns everything, and all spans, to central: the thread is gone. */
 void mcache_abandon(struct mcache *cache);
 /* Moves the ready spans of a cache that nobody uses to central; any thread, any time. */

@@ -16,6 +16,7 @@ enum {
     OUTBOX_FIRST = HOSTILE(64, 1),
     OUTBOX_MOST = HOSTILE(2048, 2),
     OUTBOX_BYTES = 256,         /* a slot */
+    FLUSH_BATCH = HOSTILE(64, 1),   /* slots looked up together, so that their cache misses overlap */
 };
 
 void outbox_open(struct mcache *cache)
@@ -79,13 +80,24 @@ static struct bundle *find_bundle(struct mcache *cache, struct span *span, const
     return bundle;
 }
 
+static void find_spans(const struct cached *entries, struct span **spans, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uintptr_t slot = (uintptr_t)entries[i].slot;
+        bool same = i > 0 && (slot ^ (uintptr_t)entries[i - 1].slot) < PAGE_BYTES;
+        spans[i] = same ? spans[i - 1] : span_of(slot);
+        if (!same)
+            PREFETCH_WRITE(&spans[i]->live);
+    }
+}
+
 /* At most FLUSH_BATCH.  Classes and owners are mixed: slots of one word are brought together. */
 static void bundle_slots(struct mcache *cache, const struct cached *entries, uint32_t count)
 {
     struct span *spans[FLUSH_BATCH];
     struct bundle *bundle = NULL;
 
-    cached_find_spans(entries, spans, count);
+    find_spans(entries, spans, count);
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *state = entries[i].state;
         if (bundle == NULL || (size_t)(state - bundle->first) >= 64)

@@ -16,7 +16,7 @@
  * of the program that interrupts runtime_enter and allocates enters and leaves in
  * balance, and in_runtime is its own nesting count: the interrupted store is still right.
  *
- * Note [ALONE]  While one thread alone touches the heap, heap/mcache.c does without bus locks.  Whoever
+ * Note [ALONE]  While one thread alone touches the heap, heap/ready.c does without bus locks.  Whoever
  * comes second sets its bit of heap_shared first: another thread in thread_attach, for ever; a task of
  * ours before a cycle, until all spans are swept (alloc/collector.c).  The first thread may have
  * loaded 0 just before and be about to change a word: only in the runtime.  So a second thread waits

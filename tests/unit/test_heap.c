@@ -534,6 +534,37 @@ static void slots_come_in_address_order(void **state)
     }
 }
 
+/* A thread that takes and gives back many gets several words at a time, in address order from
+ * where the span was left, round to its start. */
+static void large_refills_come_in_address_order(void **state)
+{
+    enum { SLOTS = 4096 };
+    static void *slots[SLOTS];
+    struct mcache *cache = new_cache();
+    uint32_t largest = 0;
+    int falls = 0;
+
+    (void)state;
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = pop(cache, CLASS_64);
+    assert_int_equal(cache->classes[CLASS_64].last_refill, 64);
+    for (int i = 0; i < SLOTS; i++)
+        push(cache, slots[i]);
+    mcache_flush(cache, CLASS_64, UINT32_MAX);
+    for (int i = 0; i < SLOTS; i++) {
+        bool refilled = magazine_fill(cache, CLASS_64) == 0;
+        slots[i] = pop(cache, CLASS_64);
+        falls = refilled ? 0 : falls + (slots[i] < slots[i - 1]);
+        assert_true(falls <= 1);
+        largest = (uint32_t)max_size(largest, cache->classes[CLASS_64].last_refill);
+    }
+    assert_int_equal(largest, 256);
+    for (int i = 0; i < SLOTS; i++)
+        push(cache, slots[i]);
+    mcache_abandon(cache);
+    assert_true(heap_is_sound());
+}
+
 static void freed_spans_are_found_again(void **state)
 {
     enum { BLOCKS = 20000 };
@@ -816,6 +847,7 @@ int main(void)
         cmocka_unit_test(clearing_leaves_absent_pages_absent),
         cmocka_unit_test(pages_can_be_used_while_others_are_returned),
         cmocka_unit_test(slots_come_in_address_order),
+        cmocka_unit_test(large_refills_come_in_address_order),
         cmocka_unit_test(freed_spans_are_found_again),
         cmocka_unit_test(an_abandoned_cache_leaves_nothing),
         cmocka_unit_test(frees_across_threads_lose_nothing),
