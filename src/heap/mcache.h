@@ -47,7 +47,8 @@ struct outbox {
     uint32_t top;               /* as in a magazine; 0: not used yet */
     uint32_t limit;             /* as in a magazine */
     uint32_t bytes;             /* so many more may wait in it.  Owner. */
-    uint32_t room;              /* entries; grows with every time they were too few.  Owner. */
+    uint32_t room;              /* entries; grows with every second time they were too few.  Owner. */
+    uint32_t filled;            /* so often they were.  Owner. */
 };
 
 /* Slots of one word of a span that go back together. */
@@ -65,7 +66,7 @@ struct ready_list {
 
 /* What the slow paths need of a class, in one cache line. */
 struct class_cache {
-    struct span *current;       /* owner only */
+    struct span *current;       /* owner; whether it is NULL, anybody, racily */
     struct span *taken;         /* owner only: ready spans taken, linked by next */
     struct ready_list ready;
     uint64_t refilled, flushed; /* slots.  Owner, read racily. */

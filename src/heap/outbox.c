@@ -44,7 +44,8 @@ void outbox_push(struct mcache *cache, struct cached entry, size_t bytes)
         set_room(outbox, OUTBOX_FIRST);
     } else if (outbox_fill(cache) == outbox->room || outbox->bytes < bytes) {
         outbox_flush(cache);
-        set_room(outbox, 2 * outbox->room);
+        if (++outbox->filled % 2 == 0)
+            set_room(outbox, 2 * outbox->room);
     }
     outbox_open(cache);
     outbox->bytes -= (uint32_t)min_size(bytes, outbox->bytes);

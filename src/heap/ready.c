@@ -111,9 +111,12 @@ static uint32_t empties_tolerated(unsigned span_class)
     return (uint32_t)min_size(EMPTIES_BYTES / span_bytes, EMPTIES_MOST);
 }
 
+/* Where a span of the class waits for whoever takes slots: its home, if it is one that does. */
 static struct ready_list *list_of(struct mcache *home, unsigned span_class)
 {
-    return mcache_is_used(home) ? &home->classes[span_class].ready : &central[span_class];
+    bool takes = mcache_is_used(home) && load_relaxed(&home->classes[span_class].current) != NULL;
+
+    return takes ? &home->classes[span_class].ready : &central[span_class];
 }
 
 static bool has_free_slot(const struct span *span)
