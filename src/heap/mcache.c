@@ -18,11 +18,20 @@ enum {
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
     MAGAZINE_FIRST = HOSTILE(16, 1),
     MAGAZINE_GROWTH = HOSTILE(8, 2),
+    /* The magazine of a class that swings by more may hold SWING_BYTES; all of a thread together
+     * SWING_THREAD more than they would, those of all threads SWING_PROCESS. */
+    SWING_GROWTH = HOSTILE(4, 2),
+    SWING_BYTES = HOSTILE(1 << 20, 256),
+    SWING_THREAD = 4 << 20,
+    SWING_PROCESS = 16 << 20,
     REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words, */
     REFILL_WORDS = 4,                       /* so many of them when the thread has freed many, too */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
 };
+
+/* Bytes that all threads' magazines may hold beyond their capacity.  Atomic. */
+static AT_START uint64_t swinging;
 
 static uint16_t capacity(unsigned span_class)
 {
@@ -51,26 +60,76 @@ void mcache_init(struct mcache *cache, struct cached *entries)
                          (MCACHE_ENTRIES - OUTBOX_ENTRIES) * (uint32_t)sizeof *entries;
 }
 
-/* The larger array is new memory; the old one stays behind.  Nobody is stopped in here, and no fast
+/* To a larger array at `bottom`; the old one stays behind.  Nobody is stopped in here, and no fast
  * path is under way: they all see one array or the other. */
-static void magazine_grow(struct mcache *cache, unsigned span_class)
+static void magazine_move(struct mcache *cache, unsigned span_class, uint32_t bottom, uint32_t room)
 {
     struct class_cache *class = &cache->classes[span_class];
     uint32_t fill = magazine_fill(cache, span_class);
     const struct cached *old = magazine_entry(cache, span_class, 0);
-    uint32_t bottom = cache->entries_used;
 
-    size_t room = class->room == 0 ? MAGAZINE_FIRST : class->room * MAGAZINE_GROWTH;
-
-    class->room = (uint16_t)min_size(room, capacity(span_class));
-    /* One more: whoever stops the thread looks at the entry after the last. */
-    CHECK(bottom + (class->room + 2) * sizeof *old <= cache->entries_end);
-    cache->entries_used += (class->room + 1) * (uint32_t)sizeof *old;
+    class->room = (uint16_t)room;
     class->bottom = bottom;
     magazine_entry(cache, span_class, 0)[-1] = (struct cached){ NULL, NULL };
     memcpy(magazine_entry(cache, span_class, 0), old, fill * sizeof *old);
     magazine_set_fill(cache, span_class, fill);
     cache->magazines[span_class].limit = 0;
+}
+
+/* One more, which is empty, below the first.  Whoever stops the thread looks at the entry after the last:
+ * that is the empty one of the next array, or of the outbox. */
+static uint32_t array_bytes(size_t room)
+{
+    return (uint32_t)((room + 1) * sizeof(struct cached));
+}
+
+static uint32_t swing_start(const struct mcache *cache)
+{
+    return cache->entries_end - SWING_ENTRIES * (uint32_t)sizeof(struct cached);
+}
+
+static void magazine_grow(struct mcache *cache, unsigned span_class)
+{
+    size_t room = cache->classes[span_class].room;
+    uint32_t bottom = cache->entries_used;
+
+    room = min_size(room == 0 ? MAGAZINE_FIRST : room * MAGAZINE_GROWTH, capacity(span_class));
+    cache->entries_used += array_bytes(room);
+    CHECK(cache->entries_used <= swing_start(cache));
+    magazine_move(cache, span_class, bottom, (uint32_t)room);
+}
+
+/* Takes so many bytes from what magazines may hold beyond their capacity. */
+static bool take_swing(struct mcache *cache, size_t bytes)
+{
+    if (bytes > SWING_THREAD - cache->swing_bytes)
+        return false;
+    if (fetch_add_relaxed(&swinging, bytes) + bytes > SWING_PROCESS) {
+        fetch_sub_relaxed(&swinging, bytes);
+        return false;
+    }
+    cache->swing_bytes += (uint32_t)bytes;
+    return true;
+}
+
+/* A full magazine need not be flushed when the thread will want it all back: it has refilled as much
+ * since the last time.  False: it must be. */
+static bool magazine_extend(struct mcache *cache, unsigned span_class)
+{
+    struct class_cache *class = &cache->classes[span_class];
+    size_t bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
+    bool swings = class->flushed != 0 && (uint32_t)class->refilled - class->flush_seen >= class->room;
+    size_t most = min_size(SWING_BYTES / bytes, MAGAZINE_MOST);
+    size_t room = min_size((size_t)class->room * SWING_GROWTH, most);
+    uint32_t bottom = swing_start(cache) + cache->swing_used;
+
+    class->flush_seen = (uint32_t)class->refilled;
+    if (!swings || room <= class->room || span_class_kind(span_class) != KIND_MALLOC ||
+        bottom + array_bytes(room) > cache->entries_end || !take_swing(cache, (room - class->room) * bytes))
+        return false;
+    cache->swing_used += array_bytes(room);
+    magazine_move(cache, span_class, bottom, (uint32_t)room);
+    return true;
 }
 
 void magazine_open(struct mcache *cache, unsigned span_class)
@@ -111,10 +170,10 @@ static void magazine_prepare(struct mcache *cache, unsigned span_class)
 
     if (magazine_fill(cache, span_class) >= class->room && is_small(cache, span_class))
         magazine_grow(cache, span_class);
+    if (magazine_fill(cache, span_class) >= class->room && !magazine_extend(cache, span_class))
+        mcache_flush(cache, span_class, (class->room + 1) / 2);
     if (cache->magazines[span_class].limit == 0)
         magazine_open(cache, span_class);
-    if (magazine_fill(cache, span_class) >= class->room)
-        mcache_flush(cache, span_class, (class->room + 1) / 2);
 }
 
 /* A span without a home gets one here: what a thread inherits it uses again, and its next free of such a
@@ -493,6 +552,7 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     /* The next thread begins small again, in the same memory. */
     cache->magazines[span_class] = (struct magazine){ 0, 0 };
     class->bottom = class->room = class->last_refill = 0;
+    class->flush_seen = (uint32_t)class->refilled;
     if (load_relaxed(&central[span_class].length) > EMPTIES_MOST)
         ready_trim(&central[span_class], EMPTIES_MOST / 2);
 }
@@ -514,4 +574,6 @@ void mcache_abandon(struct mcache *cache)
         if (class_in_use(cache, c))
             abandon_class(cache, c);
     cache->entries_used = cache->entries_start;
+    fetch_sub_relaxed(&swinging, cache->swing_bytes);
+    cache->swing_used = cache->swing_bytes = 0;
 }

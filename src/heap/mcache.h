@@ -19,7 +19,8 @@
 
 enum {
     MCACHE_ENTRIES = 36 << 10,  /* for all magazines of a thread; untouched ones cost nothing */
-    OUTBOX_ENTRIES = 2050,      /* of these, for its outbox */
+    OUTBOX_ENTRIES = 2050,      /* of these, for its outbox, */
+    SWING_ENTRIES = 5000,       /* and for magazines that were extended */
     BUNDLES = HOSTILE(256, 2),
 };
 
@@ -75,15 +76,17 @@ struct class_cache {
     uint32_t bottom;
     uint16_t room;
     uint16_t last_refill;       /* slots taken by the last refill.  Owner. */
+    uint32_t flush_seen;        /* of `refilled`, when the magazine was full last.  Owner. */
 } ALIGNED(CACHE_LINE);
 
 struct mcache {
     struct magazine magazines[SPAN_CLASSES];
     struct outbox outbox;
 
-    /* Arrays of magazines, as offsets; that of the outbox lies at their end.  Owner.  This line is read by
-     * every thread that frees, so it is seldom written. */
+    /* Arrays of magazines, as offsets; at their end those that were extended, and the outbox.  Owner.
+     * This line is read by every thread that frees, so it is seldom written. */
     uint32_t entries_start ALIGNED(CACHE_LINE), entries_used, entries_end;
+    uint32_t swing_used, swing_bytes;   /* of SWING_ENTRIES, in bytes; of the memory that they may hold */
     uint32_t abandoned;         /* atomic: its thread is gone, and no other has begun to use it */
     /* Statistics; owner only, read racily. */
     uint64_t allocated_bytes ALIGNED(CACHE_LINE);   /* slots taken by refill, large blocks */
