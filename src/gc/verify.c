@@ -360,7 +360,8 @@ static void count_span(const struct span *span)
 
     switch ((enum span_state)load_relaxed(&span->state)) {
     case SPAN_UNUSED:
-    case SPAN_FREE:             /* for pages_check: a task of ours may be at them even now */
+    case SPAN_FREE:
+    case SPAN_KEPT:             /* for pages_check: a task of ours may be at them even now */
         break;
     case SPAN_SMALL:
         verify.totals.small_spans++;

@@ -1,29 +1,38 @@
 /* pages.c -- see pages.h
  *
- * Free runs hang in bins: one per length below EXACT pages, then four per
- * doubling; a bitmap says which bins are not empty.  A run is found best fit within a
- * bounded look, split at its low end, and merged with both neighbours when it
- * comes back.  heap/chunk.h keeps what must be known of single pages.
+ * A free run is found best fit within a bounded look (heap/bins.h), split at its low end, and merged with
+ * both neighbours when it comes back.  heap/chunk.h keeps what must be known of single pages.
+ *
+ * The last few large objects that were freed are kept whole, for a program that allocates a large
+ * buffer, frees it, and allocates it again: the page map still names them at every page, so nothing is
+ * written for each page.  They become free runs when a large object of another size is wanted, when a
+ * small span finds nothing else, and when idle memory is looked for, several times a second.
+ *
+ * Large objects of a megabyte and more lie at multiples of 64 KiB, which are also the steps of their
+ * sizes: what was in memory of one is what the next one touches, and fewer free runs of odd lengths are
+ * left between them.
  */
 #include "heap/pages_release.h"
 
 #include <time.h>
 
 #include "base/check.h"
+#include "heap/bins.h"
 #include "os/vm.h"
 
 enum {
-    EXACT = 64,
-    BINS = EXACT + 4 * 28,
-    LOOK = 32,                  /* runs of one bin looked at for the best fit */
+    KEPT_MOST = 8,
+    STEP_PAGES = 8,             /* large objects of STEP_FROM pages and more are so many times as long, */
+    STEP_FROM = 128,            /* and lie at such multiples */
 };
 
 AT_START ALIGNED(CACHE_LINE) struct lock pages_lock = LOCK_INIT(HEAP);
 AT_START struct pages_stats pages_stats;
 AT_START size_t pages_idle;
+AT_START size_t pages_kept;
 /* All under HEAP. */
-static AT_START struct span *bins[BINS];
-static AT_START uint64_t bin_bitmap[(BINS + 63) / 64];
+static AT_START struct span *kept[KEPT_MOST];   /* the first kept_count */
+static AT_START unsigned kept_count;
 
 uint64_t pages_now_ms(void)
 {
@@ -38,78 +47,21 @@ static size_t page_index(uintptr_t address)
     return heap_offset(address) >> PAGE_SHIFT;
 }
 
-/* --- bins ---------------------------------------------------------------- */
+/* --- free runs ----------------------------------------------------------- */
 
-static unsigned bin_of(size_t pages)
+static void file_run(struct span *run)
 {
-    if (pages < EXACT)
-        return (unsigned)pages;
-    unsigned log = log2_floor(pages);
-
-    return EXACT + (log - 6) * 4 + (unsigned)(pages >> (log - 2) & 3);
-}
-
-static void bin_insert(struct span *run)
-{
-    unsigned bin = bin_of(run->pages);
-
-    run->prev = NULL;
-    run->next = bins[bin];
-    if (run->next != NULL)
-        run->next->prev = run;
-    bins[bin] = run;
-    bin_bitmap[bin / 64] |= 1ull << bin % 64;
+    bins_insert(run);
     pages_stats.free_pages += run->pages;
     pages_stats.free_runs++;
 }
 
-static void bin_remove(struct span *run)
+static void unfile_run(struct span *run)
 {
-    unsigned bin = bin_of(run->pages);
-
-    if (run->prev != NULL)
-        run->prev->next = run->next;
-    else
-        bins[bin] = run->next;
-    if (run->next != NULL)
-        run->next->prev = run->prev;
-    if (bins[bin] == NULL)
-        bin_bitmap[bin / 64] &= ~(1ull << bin % 64);
-    run->next = run->prev = NULL;
+    bins_remove(run);
     pages_stats.free_pages -= run->pages;
     pages_stats.free_runs--;
 }
-
-/* The smallest of the first LOOK runs of a bin that have enough pages. */
-static struct span *bin_best(unsigned bin, size_t pages)
-{
-    struct span *best = NULL;
-    int looked = 0;
-
-    for (struct span *run = bins[bin]; run != NULL && looked < LOOK; run = run->next, looked++)
-        if (run->pages >= pages && (best == NULL || run->pages < best->pages))
-            best = run;
-    return best;
-}
-
-static struct span *find_run(size_t pages)
-{
-    unsigned bin = bin_of(pages);
-
-    for (unsigned word = bin / 64; word < sizeof bin_bitmap / sizeof bin_bitmap[0]; word++) {
-        uint64_t candidates = bin_bitmap[word];
-        if (word == bin / 64)
-            candidates &= ~0ull << bin % 64;
-        for (; candidates != 0; candidates &= candidates - 1) {
-            struct span *run = bin_best(word * 64 + lowest_bit(candidates), pages);
-            if (run != NULL)
-                return run;
-        }
-    }
-    return NULL;
-}
-
-/* --- free runs ----------------------------------------------------------- */
 
 static void map_pages(size_t page, size_t pages, const struct span *span)
 {
@@ -165,14 +117,14 @@ static void insert_run(struct span *run, uintptr_t base, size_t pages)
     run->base = base;
     run->pages = (uint32_t)pages;
     if (before != NULL && before->state == SPAN_FREE) {
-        bin_remove(before);
+        unfile_run(before);
         unmap_ends(before);
         run->base = before->base;
         run->pages += before->pages;
         span_header_free(before);
     }
     if (after != NULL && after->state == SPAN_FREE) {
-        bin_remove(after);
+        unfile_run(after);
         unmap_ends(after);
         run->pages += after->pages;
         span_header_free(after);
@@ -182,7 +134,7 @@ static void insert_run(struct span *run, uintptr_t base, size_t pages)
     run->claimed = 1;
     store_release(&run->state, SPAN_FREE);
     map_ends(run);
-    bin_insert(run);
+    file_run(run);
 }
 
 /* The same for pages that were not free before. */
@@ -217,6 +169,51 @@ static bool grow(size_t pages)
     return true;
 }
 
+/* --- kept whole ------------------------------------------------------------- */
+
+/* A large object without kind bits and state; its page map entries stay. */
+static void keep_whole(struct span *span)
+{
+    if (kept_count == KEPT_MOST)
+        pages_file_kept_locked();
+    store_release(&span->state, SPAN_KEPT);
+    pages_kept += span->pages;
+    kept[kept_count++] = span;
+}
+
+void pages_file_kept_locked(void)
+{
+    while (kept_count > 0) {
+        struct span *span = kept[--kept_count];
+        uintptr_t base = span->base;
+        size_t pages = span->pages;
+
+        pages_kept -= pages;
+        map_pages(page_index(base), pages, NULL);
+        store_release(&span->state, SPAN_UNUSED);
+        /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
+        add_free(span, base, pages);
+    }
+}
+
+/* The one freed last, of that many pages. */
+static struct span *take_kept(enum kind kind, size_t pages, size_t align_bytes)
+{
+    for (unsigned i = kept_count; i-- > 0;) {
+        struct span *span = kept[i];
+
+        if (span->pages != pages || span_kind(span) != kind ||
+            (span->base & (align_bytes - 1)) != 0)
+            continue;
+        kept[i] = kept[--kept_count];
+        pages_kept -= pages;
+        return span;
+    }
+    return NULL;
+}
+
+/* --- pages for a span --------------------------------------------------------- */
+
 /* Takes exactly [base, base + pages) out of a free run that contains it; spare
  * headers for what is left over on either side come from the caller.  How many of the pages hold
  * memory. */
@@ -228,7 +225,7 @@ static size_t cut_run(struct span *run, uintptr_t base, size_t pages, struct spa
     size_t after = run->pages - before - pages;
     size_t held = chunks_held(page, pages);
 
-    bin_remove(run);
+    unfile_run(run);
     unmap_ends(run);
     span_header_free(run);
     chunks_set_free(page, pages, false);
@@ -278,15 +275,20 @@ static bool use_pages(struct span *run, uintptr_t base, size_t pages, struct spa
 /* Pages for a span, aligned; 0 when there is no memory. */
 static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare[2], bool *zeroed)
 {
-    size_t slack = align_bytes > PAGE_BYTES ? (align_bytes >> PAGE_SHIFT) - 1 : 0;
-    struct span *run = find_run(pages + slack);
+    struct span *run = bins_find(pages, align_bytes);
 
+    if (run == NULL && kept_count != 0) {
+        pages_file_kept_locked();
+        run = bins_find(pages, align_bytes);
+    }
     if (run == NULL) {
+        size_t slack = (align_bytes >> PAGE_SHIFT) - 1;
+
         if (!grow(pages + slack))
             return 0;
-        run = find_run(pages + slack);
+        run = bins_find(pages + slack, PAGE_BYTES);
     }
-    uintptr_t base = align_up(run->base, max_size(align_bytes, PAGE_BYTES));
+    uintptr_t base = run_place(run, pages, align_bytes);
 
     *zeroed = use_pages(run, base, pages, spare);
     return base;
@@ -329,7 +331,7 @@ struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
 
     lock_acquire(&pages_lock);
     struct span *span =
-        alloc_span(span_class, span_words(class), class->pages, 0, sweepgen, &zeroed);
+        alloc_span(span_class, span_words(class), class->pages, PAGE_BYTES, sweepgen, &zeroed);
     if (span != NULL) {
         pages_stats.small_spans++;
         pages_stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;
@@ -341,16 +343,46 @@ struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
     return span;
 }
 
+static size_t large_pages(size_t bytes)
+{
+    size_t pages = (bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
+
+    return pages < STEP_FROM ? pages : align_up(pages, STEP_PAGES);
+}
+
+/* Makes a span of a kept one again. */
+static void reuse_kept(struct span *span, uint32_t sweepgen)
+{
+    span->zeroed = false;
+    store_relaxed(&span->sweepgen, sweepgen);
+    chunks_set_kind(page_index(span->base), span->pages, span_kind(span), true);
+    span_format(span, span->span_class);
+}
+
+static struct span *alloc_large(enum kind kind, size_t pages, size_t align_bytes, uint32_t sweepgen,
+                                bool *zeroed)
+{
+    struct span *span = take_kept(kind, pages, align_bytes);
+
+    if (span == NULL) {
+        pages_file_kept_locked();
+        return alloc_span(span_class_of(kind, 0), 1, pages, align_bytes, sweepgen, zeroed);
+    }
+    reuse_kept(span, sweepgen);
+    *zeroed = false;
+    return span;
+}
+
 struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes, uint32_t sweepgen,
                                bool *zeroed)
 {
-    size_t pages = align_up(bytes, PAGE_BYTES) >> PAGE_SHIFT;
+    size_t pages = large_pages(bytes);
 
     if (bytes > arena.heap.reserved || align_bytes > arena.heap.reserved)
         return NULL;
+    align_bytes = max_size(align_bytes, pages >= STEP_FROM ? STEP_PAGES << PAGE_SHIFT : PAGE_BYTES);
     lock_acquire(&pages_lock);
-    struct span *span =
-        alloc_span(span_class_of(kind, 0), 1, pages, align_bytes, sweepgen, zeroed);
+    struct span *span = alloc_large(kind, pages, align_bytes, sweepgen, zeroed);
     if (span != NULL) {
         span->requested = bytes;
         span->live = 1;
@@ -399,25 +431,34 @@ static void forget_span(struct span *span)
     }
 }
 
+static void free_pages(struct span *span)
+{
+    uintptr_t base = span->base;
+    size_t pages = span->pages;
+    size_t page = page_index(base);
+
+    chunks_stamp(page, pages, pages_now_ms());
+    if (span->state == SPAN_LARGE && !span->moved) {
+        chunks_set_kind(page, pages, span_kind(span), false);
+        keep_whole(span);
+        return;
+    }
+    map_span_pages(page, pages, span_kind(span), NULL);
+    store_release(&span->state, SPAN_UNUSED);
+    /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
+    if (renew_moved(span))
+        add_free(span, base, pages);
+    else
+        span_header_free(span);
+}
+
 void pages_free(struct span *span)
 {
     ASSERT(load_relaxed(&span->claimed) == 1);
     lock_acquire(&pages_lock);
     ASSERT(span_in_use(span));
     forget_span(span);
-    uintptr_t base = span->base;
-    size_t pages = span->pages;
-    size_t page = page_index(base);
-
-    map_span_pages(page, pages, span_kind(span), NULL);
-    store_release(&span->state, SPAN_UNUSED);
-    /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
-    if (renew_moved(span)) {
-        chunks_stamp(page, pages, pages_now_ms());
-        add_free(span, base, pages);
-    } else {
-        span_header_free(span);
-    }
+    free_pages(span);
     void (*wake)(void) = pages_waker_locked();
 
     lock_release(&pages_lock);
@@ -466,7 +507,7 @@ static bool extend_locked(struct span *span, size_t pages)
 
 bool pages_resize_large(struct span *span, size_t bytes)
 {
-    size_t pages = align_up(bytes, PAGE_BYTES) >> PAGE_SHIFT;
+    size_t pages = large_pages(bytes);
     bool done = true;
 
     if (bytes > arena.heap.reserved)
@@ -535,23 +576,14 @@ uint64_t pages_in_use_bytes(void)
     return bytes;
 }
 
-/* The longest run is in the last bin that has any. */
-static size_t largest_run(void)
-{
-    size_t largest = 0;
-
-    for (unsigned bin = BINS; bin-- > 0 && largest == 0;)
-        for (struct span *run = bins[bin]; run != NULL; run = run->next)
-            largest = max_size(largest, run->pages);
-    return largest;
-}
-
 void pages_stats_read(struct pages_stats *out)
 {
     lock_acquire(&pages_lock);
     *out = pages_stats;
-    out->largest_free_run = largest_run();
+    out->largest_free_run = bins_largest();
     out->released_pages = out->free_pages - pages_idle;
+    out->free_pages += pages_kept;
+    out->free_runs += kept_count;
     lock_release(&pages_lock);
 }
 
@@ -564,14 +596,17 @@ static size_t count_free_bits(void)
     return count;
 }
 
-static void check_run(struct span *run, unsigned bin)
+static void check_run(const struct span *run, void *sums)
 {
+    struct pages_stats *found = sums;
     size_t page = page_index(run->base);
 
-    CHECK(run->state == SPAN_FREE && bin_of(run->pages) == bin);
+    CHECK(run->state == SPAN_FREE);
     CHECK(page_span(page) == run && page_span(page + run->pages - 1) == run);
     CHECK(page == 0 || page_span(page - 1) == NULL || page_span(page - 1)->state != SPAN_FREE);
     CHECK(run_around(page + run->pages / 2) == run);
+    found->free_pages += run->pages;
+    found->released_pages += run->pages - chunks_held(page, run->pages);
 }
 
 /* The kind bits say what the page map says. */
@@ -585,24 +620,32 @@ static void check_kinds(size_t page)
               (in_use && span_kind(span) == kind));
 }
 
+static size_t check_kept(void)
+{
+    size_t pages = 0;
+
+    for (unsigned i = 0; i < kept_count; i++) {
+        CHECK(kept[i]->state == SPAN_KEPT && !kept[i]->moved);
+        for (size_t page = 0; page < kept[i]->pages; page++)
+            CHECK(page_span(page_index(kept[i]->base) + page) == kept[i]);
+        pages += kept[i]->pages;
+    }
+    CHECK(pages == pages_kept);
+    return pages;
+}
+
 bool pages_check(void)
 {
-    size_t free_pages = 0, idle_pages = 0;
+    struct pages_stats found = { 0 };
 
     lock_acquire(&pages_lock);
-    for (unsigned bin = 0; bin < BINS; bin++) {
-        for (struct span *run = bins[bin]; run != NULL; run = run->next) {
-            check_run(run, bin);
-            free_pages += run->pages;
-            idle_pages += chunks_held(page_index(run->base), run->pages);
-        }
-    }
-    CHECK(free_pages == pages_stats.free_pages && free_pages == count_free_bits());
-    CHECK(idle_pages == pages_idle);
+    bins_each(check_run, &found);
+    CHECK(found.free_pages == pages_stats.free_pages && found.free_pages == count_free_bits());
+    CHECK(found.free_pages - found.released_pages == pages_idle);
     for (size_t page = 0; page < arena.heap.ready >> PAGE_SHIFT; page++)
         check_kinds(page);
     CHECK((pages_stats.small_bytes + pages_stats.large_bytes) >> PAGE_SHIFT ==
-          pages_stats.heap_pages - free_pages - pages_stats.lost_pages -
+          pages_stats.heap_pages - found.free_pages - check_kept() - pages_stats.lost_pages -
               pages_stats.borrowed_pages);
     lock_release(&pages_lock);
     return true;

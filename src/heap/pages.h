@@ -5,7 +5,7 @@
  *            (pages_release.c).
  * LOCKING    HEAP, taken inside.  Functions named _locked want it held.
  * INVARIANT  (pages_check) no two free runs touch; the page map names a free run
- *            at its first and last page only, a span in use at every page.
+ *            at its first and last page only, a span in use, or kept whole, at every page.
  */
 #ifndef GCALLOC_HEAP_PAGES_H
 #define GCALLOC_HEAP_PAGES_H
@@ -14,7 +14,7 @@
 
 struct pages_stats {
     size_t heap_pages;          /* ready pages of the heap */
-    size_t free_pages;          /* in free runs */
+    size_t free_pages;          /* in free runs, or kept whole */
     size_t released_pages;      /* of the free ones: hold no memory */
     size_t lost_pages;          /* retired after a failed vm_renew; the first page of the heap */
     size_t borrowed_pages;      /* being returned to the OS right now */

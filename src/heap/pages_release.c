@@ -158,6 +158,7 @@ static size_t release_down(uint64_t age, size_t most, uint64_t *count)
     size_t released, total = 0;
 
     lock_acquire(&pages_lock);
+    pages_file_kept_locked();
     struct search search = { .page = heap_end(), .chunks = SIZE_MAX, .age = (uint32_t)age,
                              .now = (uint32_t)pages_now_ms() };
 
@@ -195,7 +196,9 @@ static size_t over_limit(unsigned share)
 
 size_t pages_over_limit_locked(void)
 {
-    return pages_idle == 0 ? 0 : min_size(over_limit(100), pages_idle);
+    size_t idle = pages_idle + pages_kept;
+
+    return idle == 0 ? 0 : min_size(over_limit(100), idle);
 }
 
 void pages_release_over_limit(size_t pages)
@@ -268,6 +271,7 @@ uint64_t pages_scavenge(uint64_t now_ms, uint64_t retain_bytes)
     uint64_t before = host_thread_cpu_ns(), wait_ms;
 
     lock_acquire(&pages_lock);
+    pages_file_kept_locked();
     uint64_t pace = has_collapsed_locked() ? PACE_COLLAPSED : PACE;
 
     wake_at = pages_idle < WORTH_PAGES && waker != NULL ? WORTH_PAGES : SIZE_MAX;
@@ -302,7 +306,7 @@ void pages_scavenger_left(void)
 
 void (*pages_waker_locked(void))(void)
 {
-    if (LIKELY(pages_idle < wake_at))
+    if (LIKELY(pages_idle + pages_kept < wake_at))
         return NULL;
     wake_at = SIZE_MAX;
     store_relaxed(&next_check, pages_now_ms() + ABSENT_MS);
@@ -317,6 +321,7 @@ void pages_idle_check(void)
     if (now < due || !cas_acq_rel(&next_check, &due, now + CHECK_MS))
         return;
     lock_acquire(&pages_lock);
+    pages_file_kept_locked();
     if (pages_idle >= WORTH_PAGES)
         step_locked(now, 0);
     lock_release(&pages_lock);

@@ -13,11 +13,14 @@ extern struct lock pages_lock;          /* HEAP */
 /* HEAP; released_pages and largest_free_run are only set by pages_stats_read. */
 extern struct pages_stats pages_stats;
 extern size_t pages_idle;               /* HEAP: free pages that hold memory */
+extern size_t pages_kept;               /* HEAP: pages of large objects that were freed and kept whole */
 
 /* Takes [page, page + pages), all of one free run, out of it, so that HEAP can be let go of while
  * its memory is returned.  The header that stands for it, or NULL: no memory. */
 struct span *pages_borrow_locked(size_t page, size_t pages);
 void pages_give_back_locked(struct span *borrowed);
+/* What pages_free has kept whole becomes free runs. */
+void pages_file_kept_locked(void);
 
 /* After pages have come to hold memory: by how many that is more than the memory limit allows. */
 size_t pages_over_limit_locked(void);

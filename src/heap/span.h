@@ -41,6 +41,7 @@ struct mcache;
 enum span_state {
     SPAN_UNUSED,                /* the header waits for reuse */
     SPAN_FREE,                  /* a free run of pages, owned by HEAP */
+    SPAN_KEPT,                  /* a large object that was freed, whole, for the next of its size; HEAP */
     SPAN_SMALL,
     SPAN_LARGE,
 };

@@ -124,6 +124,8 @@ static void free_runs_merge(void **state)
             pages_free(spans[i]);
         }
     assert_true(pages_check());
+    pages_release_idle(0, 0);           /* files what was kept whole */
+    assert_true(pages_check());
     pages_stats_read(&after);
     assert_int_equal(after.large_spans, before.large_spans);
     assert_true(after.free_runs <= before.free_runs + 1);
@@ -277,6 +279,71 @@ static uint64_t scavenge(uint64_t now, uint64_t most, uint64_t retain)
     return now;
 }
 
+static void nobody_wakes(void)
+{
+}
+
+static void a_large_object_is_kept_for_the_next_of_its_size(void **state)
+{
+    enum { BYTES = 600 << 10 };         /* not worth a scavenger */
+    bool zeroed;
+
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    pages_set_scavenger(nobody_wakes);
+    assert_true(pages_scavenge(pages_now_ms(), 0) == UINT64_MAX);       /* no idle checks from now on */
+    struct span *first = new_large(BYTES), *other;
+    uintptr_t base = first->base;
+
+    drop(first);
+    assert_true(pages_check());
+    assert_false(span_in_use(span_of(base)));
+    assert_ptr_equal(pages_alloc_large(KIND_MALLOC, BYTES - 1, 0, GENERATION, &zeroed), first);
+    assert_true(first->base == base && !zeroed && first->slots == 1 && first->bits[0].alloc == 1);
+    assert_true(heap_is_sound());
+    drop(first);
+    other = pages_alloc_large(KIND_GC, BYTES, 0, GENERATION, &zeroed);  /* another kind */
+    assert_int_equal(span_of(other->base)->kind, KIND_GC);
+    assert_true(heap_is_sound());
+    drop(other);
+    other = new_large(2 * BYTES);               /* another size: nothing is kept any more */
+    assert_int_not_equal(first->state, SPAN_KEPT);
+    assert_true(heap_is_sound());
+    drop(other);
+    pages_set_scavenger(NULL);
+    pages_release_idle(0, SIZE_MAX);
+    assert_int_equal(idle_bytes(), 0);
+    assert_true(pages_check());
+}
+
+static void what_is_kept_is_idle_and_goes_with_it(void **state)
+{
+    struct span *span = new_large(64 * MIB);
+
+    (void)state;
+    pages_release_idle(0, SIZE_MAX);
+    drop(span);
+    assert_int_equal(idle_bytes(), 64 * MIB);
+    scavenge(pages_now_ms() + 1100, 20000, 0);
+    assert_int_equal(idle_bytes(), 0);
+    assert_true(pages_check());
+}
+
+static void large_objects_lie_at_steps(void **state)
+{
+    enum { STEP = 64 << 10 };
+    struct span *spans[8];
+
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        spans[i] = new_large(MIB + i * 3 * PAGE_BYTES + 1);
+        assert_true(spans[i]->base % STEP == 0 && spans[i]->slot_bytes % STEP == 0);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        drop(spans[i]);
+    assert_true(pages_check());
+}
+
 static void the_scavenger_keeps_what_the_goal_needs(void **state)
 {
     struct span *small = new_large(80 * MIB), *large = new_large(100 * MIB);
@@ -416,7 +483,7 @@ static void growth_stays_below_the_limit(void **state)
 
     (void)state;
     while (stats_now().largest_free_run > 64)   /* so that nothing fits into what will be free */
-        fillers[fill++] = new_large(stats_now().largest_free_run << PAGE_SHIFT);
+        fillers[fill++] = new_large((stats_now().largest_free_run - 16) << PAGE_SHIFT);
     for (int i = 0; i < 20; i++)
         spans[i] = new_large(8 * MIB);
     pages_release_idle(0, SIZE_MAX);
@@ -892,6 +959,9 @@ int main(void)
         cmocka_unit_test(large_objects_resize_in_place),
         cmocka_unit_test(every_magazine_may_grow),
         cmocka_unit_test(a_magazine_keeps_its_order_as_it_grows),
+        cmocka_unit_test(a_large_object_is_kept_for_the_next_of_its_size),
+        cmocka_unit_test(what_is_kept_is_idle_and_goes_with_it),
+        cmocka_unit_test(large_objects_lie_at_steps),
         cmocka_unit_test(the_scavenger_keeps_what_the_goal_needs),
         cmocka_unit_test(the_scavenger_is_in_no_hurry),
         cmocka_unit_test(the_scavenger_sleeps_until_memory_is_freed),
