@@ -2,9 +2,10 @@
  *
  * A block stays where it is when the new size still fits its slot without wasting
  * half of it, or when a large object can shrink or grow in place.  One that the program has protected
- * in part (heap/ceded.h) stays while it fits at all.  Large
- * objects that must move hand their pages over (mremap) instead of copying
- * them, from MOVE_MIN on.
+ * in part (heap/ceded.h) stays while it fits at all.  Large objects that must move hand their
+ * pages over (mremap) instead of copying them, from MOVE_MIN on, and from longer ones on in a program
+ * that has freed such objects (pages_copy_most): it grows the next one where the last one was, and
+ * pages that stay there spare it the faults.
  */
 #include "alloc/alloc.h"
 
@@ -108,6 +109,12 @@ static bool move_pages(struct span *from, struct span *to, size_t bytes)
     return true;
 }
 
+/* Is a copy better, for the pages stay in memory where they are?  Not of what was hardly used. */
+static bool had_better_copy(const struct span *from, size_t bytes)
+{
+    return bytes <= load_relaxed(&pages_copy_most) && vm_resident_share((void *)from->base, bytes) >= 192;
+}
+
 /* Moved pages are in no list of written ones: a cycle that marks would miss what they hold.  In
  * the runtime, where the phase stands still. */
 static bool may_move(void)
@@ -123,7 +130,7 @@ static void copy_block(void *to, void *from, size_t bytes)
     if (bytes >= MOVE_MIN && source->state == SPAN_LARGE && target->state == SPAN_LARGE) {
         struct thread *thread = runtime_enter();
         bool moved = thread != NULL && load_relaxed(&source->slot_state[0]) != SLOT_CEDED && may_move() &&
-                     move_pages(source, target, bytes);
+                     !had_better_copy(source, bytes) && move_pages(source, target, bytes);
         if (thread != NULL)
             runtime_leave(thread);
         if (moved)

@@ -26,10 +26,14 @@ enum {
     STEP_FROM = 128,            /* and lie at such multiples */
 };
 
+/* Pages that stay where they are are memory, too. */
+static const size_t COPY_MOST = (size_t)24 << 20;
+
 AT_START ALIGNED(CACHE_LINE) struct lock pages_lock = LOCK_INIT(HEAP);
 AT_START struct pages_stats pages_stats;
 AT_START size_t pages_idle;
 AT_START size_t pages_kept;
+AT_START size_t pages_copy_most;
 /* All under HEAP. */
 static AT_START struct span *kept[KEPT_MOST];   /* the first kept_count */
 static AT_START unsigned kept_count;
@@ -409,6 +413,7 @@ static bool renew_moved(struct span *span)
 
     if (!span->moved)
         return true;
+    store_relaxed(&pages_copy_most, max_size(pages_copy_most, min_size(bytes, COPY_MOST)));
     if (!vm_renew((void *)span->base, bytes)) {
         pages_stats.lost_pages += span->pages;
         vm_release((void *)span->base, bytes);
@@ -485,17 +490,35 @@ static bool shrink_locked(struct span *span, size_t pages)
     return true;
 }
 
+/* The free run that begins at the page; NULL: there is none. */
+static struct span *run_at(size_t page)
+{
+    struct span *run = page << PAGE_SHIFT < arena.heap.ready ? page_span(page) : NULL;
+
+    return run != NULL && run->state == SPAN_FREE ? run : NULL;
+}
+
+/* The free run behind a large object, if it is long enough.  At its end the heap grows for it. */
+static struct span *run_behind(size_t page, size_t pages)
+{
+    struct span *run = run_at(page);
+    size_t there = run != NULL ? run->pages : 0;
+
+    if (there < pages && (page + there) << PAGE_SHIFT == arena.heap.ready && grow(pages - there))
+        run = run_at(page);
+    return run != NULL && run->pages >= pages ? run : NULL;
+}
+
 static bool extend_locked(struct span *span, size_t pages)
 {
     size_t page = page_index(span->base);
     size_t old = span->pages;
     struct span *spare[2];
 
-    if ((page + pages) << PAGE_SHIFT > arena.heap.ready)
-        return false;
-    struct span *run = page_span(page + old);
+    pages_file_kept_locked();
+    struct span *run = run_behind(page + old, pages - old);
 
-    if (run == NULL || run->state != SPAN_FREE || run->pages < pages - old || !take_spares(spare))
+    if (run == NULL || !take_spares(spare))
         return false;
     use_pages(run, run->base, pages - old, spare);
     return_spares(spare);

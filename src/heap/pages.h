@@ -37,6 +37,10 @@ void pages_free(struct span *span);
 /* Grows or shrinks a large span where it is; true when it now has room for bytes. */
 bool pages_resize_large(struct span *span, size_t bytes);
 
+/* Large objects up to so many bytes had better be copied than moved when they grow: one of that size whose
+ * pages had been moved was freed since idle memory was last returned.  Atomic, relaxed. */
+extern size_t pages_copy_most;
+
 /* --- back to the OS.  All in the runtime (world/thread.h): a fork may not come between. --- */
 
 /* Returns free pages to the OS near which nothing was allocated or freed for `idle_ms`; stops

@@ -122,6 +122,7 @@ static enum outcome release_piece(const struct search *search, struct piece piec
 
     if (borrowed == NULL)
         return REFUSED;
+    store_relaxed(&pages_copy_most, 0);
     lock_release(&pages_lock);
     bool done = vm_release((void *)borrowed->base, piece.pages << PAGE_SHIFT);
 

@@ -110,6 +110,24 @@ bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
     return sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
 }
 
+unsigned vm_resident_share(const void *address, size_t bytes)
+{
+    enum { LOOKS = 8, WINDOW = 256 / LOOKS };
+    unsigned char resident[WINDOW];
+    size_t pages = bytes / VM_PAGE, stride = pages / LOOKS;
+    unsigned there = 0;
+
+    if (pages < LOOKS * WINDOW)
+        return 256;
+    for (size_t look = 0; look < LOOKS; look++) {
+        if (!vm_resident((const char *)address + look * stride * VM_PAGE, WINDOW * VM_PAGE, resident))
+            return 256;
+        for (size_t i = 0; i < WINDOW; i++)
+            there += resident[i] & 1;
+    }
+    return there;
+}
+
 /* One look's worth.  What was swapped out is not in memory, but not zero either: that no swap is in
  * use after the look says that nothing was. */
 static void clear_resident(char *at, size_t bytes)

@@ -2,8 +2,10 @@
  *
  * Their pages are handed on by mremap, which sees mappings that are registered for dirty tracking,
  * mappings made afresh and mappings that were moved, in one range; since Linux 6.17 such a move may
- * stop half-way.  Every page of every block says whose it is.
+ * stop half-way.  Every page of every block says whose it is.  Once a moved block was freed the next ones
+ * are copied, until idle memory is returned: which it is now and then, so that both happen.
  */
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +79,8 @@ int main(void)
         } else {
             resize(block);
         }
+        if (random_below(4) == 0)
+            malloc_trim(0);
         litter();
         if (step % 500 == 0)
             gc_collect();

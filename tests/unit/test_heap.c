@@ -316,6 +316,22 @@ static void a_large_object_is_kept_for_the_next_of_its_size(void **state)
     assert_true(pages_check());
 }
 
+static void the_last_large_object_grows_where_it_is(void **state)
+{
+    size_t bytes = (stats_now().largest_free_run + 128) << PAGE_SHIFT;
+    struct span *span = new_large(bytes);       /* fits nowhere but at the end */
+    uintptr_t base = span->base;
+
+    (void)state;
+    assert_true(pages_resize_large(span, 4 * bytes));
+    assert_true(span->base == base && span->slot_bytes >= 4 * bytes);
+    memset((void *)base, 7, span->slot_bytes);
+    assert_true(span_check(span) && heap_is_sound());
+    drop(span);
+    pages_release_idle(0, SIZE_MAX);
+    assert_true(pages_check());
+}
+
 static void what_is_kept_is_idle_and_goes_with_it(void **state)
 {
     struct span *span = new_large(64 * MIB);
@@ -960,6 +976,7 @@ int main(void)
         cmocka_unit_test(every_magazine_may_grow),
         cmocka_unit_test(a_magazine_keeps_its_order_as_it_grows),
         cmocka_unit_test(a_large_object_is_kept_for_the_next_of_its_size),
+        cmocka_unit_test(the_last_large_object_grows_where_it_is),
         cmocka_unit_test(what_is_kept_is_idle_and_goes_with_it),
         cmocka_unit_test(large_objects_lie_at_steps),
         cmocka_unit_test(the_scavenger_keeps_what_the_goal_needs),
