@@ -73,13 +73,16 @@ static bool fits_large(struct span *span, size_t bytes)
     return true;
 }
 
+static bool fits_small(size_t room, size_t bytes)
+{
+    return bytes <= room && (bytes > room / 2 || room <= 64);
+}
+
 static bool fits_in_place(struct span *span, size_t bytes)
 {
-    size_t room = span->slot_bytes;
-
     if (load_relaxed(&span->state) == SPAN_LARGE)
         return fits_large(span, bytes);
-    return bytes <= room && (bytes > room / 2 || room <= 64);
+    return fits_small(span->slot_bytes, bytes);
 }
 
 static bool resize_large(struct span *span, size_t bytes)
@@ -184,12 +187,12 @@ static void *realloc_foreign(void *block, size_t bytes)
  * not touched cost nothing. */
 static size_t room_to_grow(size_t old, size_t bytes)
 {
-    return old >= GROW_MIN && bytes > old && bytes <= PTRDIFF_MAX / 2
+    return old >= GROW_MIN && bytes >= old && bytes <= PTRDIFF_MAX / 2
                ? max_size(bytes, old + old / 4)
                : bytes;
 }
 
-void *alloc_realloc(void *block, size_t bytes)
+static NOINLINE void *realloc_slow(void *block, size_t bytes)
 {
     uint32_t slot;
     struct span *span = span_of_block(block, &slot);
@@ -225,6 +228,47 @@ void *alloc_realloc(void *block, size_t bytes)
     __asm__ volatile("" : "+r"(block) : : "memory");
     alloc_free(block);
     return fresh;
+}
+
+/* The usual case, without a call: a small malloc block stays, or moves from one magazine to another.  NULL:
+ * anything is unusual, and nothing has changed. */
+INLINE void *realloc_small(void *block, size_t bytes)
+{
+    struct mcache *cache = &thread_self->cache;
+
+    if (UNLIKELY(!heap_contains((uintptr_t)block)))
+        return NULL;
+    uint64_t map_entry = pagemap_entry((uintptr_t)block);
+    struct span *span = entry_span(map_entry);
+    unsigned class = entry_span_class(map_entry);
+    if (UNLIKELY(class - 1u >= SIZE_CLASSES - 1u))      /* large, not malloc's, or no span */
+        return NULL;
+    unsigned __int128 product = (unsigned __int128)((uintptr_t)block - span->base) * span->divider;
+    if (UNLIKELY((uint64_t)product >= span->divider))
+        return NULL;
+    if (UNLIKELY(load_relaxed(span->slot_state + (uint64_t)(product >> 64)) != SLOT_OUT))
+        return NULL;
+    size_t room = size_classes[class].slot_bytes;
+    if (fits_small(room, bytes + malloc_pad()))
+        return block;
+    size_t wanted = room_to_grow(room, bytes);
+    if (UNLIKELY(wanted > SMALL_MAX))
+        return NULL;
+    void *fresh = fast_pop(cache, sizeclass_of_malloc(wanted));
+    if (UNLIKELY(fresh == NULL))
+        return NULL;
+    memcpy(fresh, block, min_size(bytes, room));
+    /* The compiler may not forget the old block before. */
+    __asm__ volatile("" : "+r"(block) : : "memory");
+    alloc_free(block);
+    return fresh;
+}
+
+void *alloc_realloc(void *block, size_t bytes)
+{
+    void *done = realloc_small(block, bytes);
+
+    return LIKELY(done != NULL) ? done : realloc_slow(block, bytes);
 }
 
 size_t alloc_trim(void)

@@ -80,7 +80,7 @@ static void *calloc_body(size_t count, size_t size)
 }
 
 /* realloc to 0 bytes frees, as in glibc, whatever C23 says. */
-static void *realloc_body(void *block, size_t bytes)
+INLINE void *realloc_body(void *block, size_t bytes)
 {
     if (UNLIKELY(block == NULL))
         return malloc_body(bytes);

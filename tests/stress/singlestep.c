@@ -158,6 +158,25 @@ static int step_free_elsewhere(void)
     return no_twins(NULL);
 }
 
+/* The block moves: it is copied between the two magazines' instructions. */
+static int step_realloc(void)
+{
+    unsigned char *block = malloc(2 * BYTES + 1), *grown;
+
+    free(malloc(2 * BYTES + 1));
+    free(malloc(BYTES));
+    memset(block, 0xa5, BYTES);
+    trap_on();
+    grown = realloc(block, BYTES);
+    trap_off();
+    int good = grown != block && no_twins(grown);
+
+    for (int i = 0; i < BYTES; i++)
+        good &= grown[i] == 0xa5;
+    free(grown);
+    return good;
+}
+
 /* Steps through one call, k instructions far for growing k; how many it had. */
 static int step_through(int (*step)(void), int *good)
 {
@@ -182,11 +201,12 @@ int main(void)
     int in_malloc = step_through(step_malloc, &good);
     int in_free = step_through(step_free, &good);
     int in_free_elsewhere = step_through(step_free_elsewhere, &good);
+    int in_realloc = step_through(step_realloc, &good);
 
     quit = 1;
     pthread_join(thread, NULL);
-    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere\n",
-           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere);
+    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere, %d of realloc\n",
+           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere, in_realloc);
     return !(good && in_malloc >= INSTRUCTIONS_LEAST && in_free >= INSTRUCTIONS_LEAST &&
-             in_free_elsewhere > in_free);
+             in_free_elsewhere > in_free && in_realloc >= INSTRUCTIONS_LEAST);
 }
