@@ -97,6 +97,7 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 
     if (record == NULL)
         return EAGAIN;
+    thread_share();
     *record = (struct beginning){ .run.posix = run, .argument = argument };
     int error = real(thread, attributes, run_posix, record);
 
@@ -114,6 +115,7 @@ EXPORT int thrd_create(thrd_t *thread, thrd_start_t run, void *argument)
 
     if (record == NULL)
         return thrd_nomem;
+    thread_share();
     *record = (struct beginning){ .run.c11 = run, .argument = argument };
     int error = real(thread, run_c11, record);
 

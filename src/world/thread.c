@@ -20,11 +20,15 @@
  * comes second sets its bit of heap_shared first: another thread in thread_attach, for ever; a task of
  * ours before a cycle, until all spans are swept (alloc/collector.c).  The first thread may have
  * loaded 0 just before and be about to change a word: only in the runtime.  So a second thread waits
- * until it has seen nobody there; by Note [GATE]'s argument who enters later sees the bit.  Where it
- * cannot wait (end_alone) there is left one instruction that would have to meet another thread's at
- * the same word and moment.  A task of ours changes those words only when it sweeps, and a stop, which
- * finds nobody in the runtime, comes before that.  One that only returns idle memory never does.
- * Whoever sees the bit gone sees all that was swept.
+ * until it has seen nobody there; by Note [GATE]'s argument who enters later sees the bit.  The first thread
+ * does without the bus lock there, too (it would wait for all that the program has just written): it enters
+ * by a plain store, which another processor may see after the loads that follow.  If it is the first
+ * thread that makes the second it sets the bit itself, before (thread_share).  A thread that comes by
+ * another way sleeps between its store and its look: a plain store waits for a cache line, not for so
+ * long.  Where it cannot wait (end_alone) there is left one instruction that would have to meet another
+ * thread's at the same word and moment.  A task of ours changes those words only when it sweeps, and
+ * a stop comes before that, in which the thread itself says whether it is in the runtime (stop_answer.c).
+ * A task that only returns idle memory never does.  Whoever sees the bit gone sees all that was swept.
  */
 #include "world/thread.h"
 
@@ -57,6 +61,7 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     uint32_t process;           /* counts forks; written in the child, alone */
     uint32_t attached;          /* atomic, relaxed */
     uint32_t ever;              /* atomic, relaxed: there was a second thread */
+    uint32_t told;              /* atomic: heap_shared was stored by the first thread itself; Note [ALONE] */
 } threads = { .lock = LOCK_INIT(THREADS) };
 
 /* Closed in two steps: new tasks first, for those inside may mark for a while, then threads. */
@@ -244,9 +249,20 @@ static void end_alone(void)
     if (LIKELY(load_acquire(&over) != 0) || thread_list() == NULL)
         return;
     fetch_or_seq_cst(&heap_shared, SHARED_BY_THREADS);
+    if (load_acquire(&threads.told) == 0)
+        park_wait(&never_woken, 0, GATE_SLEEP_NS);
     for (uint64_t waited = 0; threads_inside() && waited < GATE_PATIENCE_NS; waited += GATE_SLEEP_NS)
         park_wait(&never_woken, 0, GATE_SLEEP_NS);
     store_release(&over, 1);
+}
+
+/* Only the first thread can be the one that finds nothing told here. */
+void thread_share(void)
+{
+    if (load_acquire(&threads.told) != 0)
+        return;
+    fetch_or_seq_cst(&heap_shared, SHARED_BY_THREADS);
+    store_release(&threads.told, 1);
 }
 
 struct thread *thread_attach(void)
@@ -409,7 +425,11 @@ struct thread *runtime_enter(void)
     ASSERT(load_relaxed(&thread->state) == THREAD_RUNNING);
     uint32_t depth = thread->in_runtime;
 
-    store_seq_cst(&thread->in_runtime, depth + 1);
+    if (LIKELY(load_relaxed(&heap_shared) == 0))        /* nobody can close the gate: Note [ALONE] */
+        store_relaxed(&thread->in_runtime, depth + 1);
+    else
+        store_seq_cst(&thread->in_runtime, depth + 1);
+    COMPILER_BARRIER();
     if (UNLIKELY(load_seq_cst(&gate.closed) != 0) && depth == 0)
         wait_at_gate(thread);
     return thread;

@@ -93,6 +93,8 @@ struct thread {
 extern TLS_INITIAL_EXEC struct thread *thread_self;
 extern struct thread thread_none;
 
+/* The calling thread is about to make another one. */
+void thread_share(void);
 /* Attaches the calling thread when it has no structure yet.  NULL when there is
  * no memory for one.  Async-signal-safe with respect to our stop signal. */
 struct thread *thread_attach(void);
