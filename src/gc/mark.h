@@ -61,8 +61,8 @@ void mark_help(void);
 
 /* Stop 1: empties the barrier buffers; and mark_cached_stopped. */
 void mark_setup_stopped(void);
-/* Stops 1 and 2: marks the slots in all magazines and outboxes.  Before any root: a stale pointer must not make an
- * object of a cached slot. */
+/* Stops 1 and 2: marks the slots in all magazines and outboxes.  Before any root: a stale pointer
+ * must not make an object of a cached slot. */
 void mark_cached_stopped(void);
 /* Stop 1 of a cycle that marks in a copy: no magazine or outbox takes a free. */
 void mark_close_magazines_stopped(void);

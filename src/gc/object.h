@@ -66,14 +66,17 @@ INLINE struct object object_of_word(uintptr_t word)
     return object_at(word_address(word));
 }
 
-/* A word at a multiple of 4: one load, which may cross a cache line. */
-typedef uintptr_t packed_word __attribute__((aligned(4), may_alias));
-
 enum { PACKED_STEP = 4 };
 
+/* A word at a multiple of 4.  One that is not at a multiple of 8 may be torn, as its store may be: then
+ * it was written since the cycle began, and is looked at again. */
 INLINE uintptr_t load_word(const void *at)
 {
-    return *(const volatile packed_word *)at;
+    const uint32_t *half = at;
+
+    if ((uintptr_t)at % sizeof(uintptr_t) == 0)
+        return load_relaxed((const uintptr_t *)at);
+    return load_relaxed(&half[0]) | (uintptr_t)load_relaxed(&half[1]) << 32;
 }
 
 /* The distance between two places of an object where a word may stand. */

@@ -550,11 +550,11 @@ static void test_closed_magazines(void **state)
     assert_false(fast_push(cache, blocks[2]));
     span_free_black = 1;
     *entries[0].state = SLOT_IN;
-    magazine_push(cache, class, entries[0]);
+    mcache_push(cache, span_of(word_of(blocks[0])), entries[0]);
     assert_false(fast_push(cache, blocks[2]));
     span_free_black = 0;
     *entries[1].state = SLOT_IN;
-    magazine_push(cache, class, entries[1]);
+    mcache_push(cache, span_of(word_of(blocks[1])), entries[1]);
     assert_true(fast_push(cache, blocks[2]));
 }
 
