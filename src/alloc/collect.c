@@ -263,10 +263,13 @@ static uint64_t owed_for_allocation(struct thread *thread)
 /* What there is no work for to share out is paid by waiting, see collect_nap. */
 static COLD void assist(struct thread *thread)
 {
+    /* malloc's threads nap: as markers they would count as fast ones that need their cycles earlier. */
+    bool may_beg = thread->cache.gc_bytes > thread->assist_gc_seen;
+
     thread->assist_debt += owed_for_allocation(thread);
     if (thread->assist_debt < ASSIST_LEAST)
         return;
-    bool begs = thread->assist_debt >= thread->begged_debt + BEG_DEBT;
+    bool begs = may_beg && thread->assist_debt >= thread->begged_debt + BEG_DEBT;
     uint64_t done = mark_assist(min_size(thread->assist_debt, ASSIST_MOST), begs);
 
     thread->assist_debt -= min_size(done, thread->assist_debt);
