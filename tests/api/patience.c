@@ -14,7 +14,7 @@
 #include <gcalloc.h>
 
 #define MIB ((size_t)1 << 20)
-#define BLOCK ((size_t)1024)
+#define BLOCK ((size_t)1008)     /* of 1024 bytes, with the byte more that malloc gives */
 
 struct block {
     struct block *next;
