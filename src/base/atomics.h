@@ -11,8 +11,13 @@
 #include "base/compiler.h"
 
 #define load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-/* The same where every instruction counts: the compiler may make it an operand. */
+/* The same where every instruction counts: the compiler may make it an operand, which it does of no
+ * atomic load.  For a value that is used once. */
+#if defined(__SANITIZE_THREAD__)
+#define load_folded(p) load_relaxed(p)
+#else
 #define load_folded(p) (*(p))
+#endif
 #define load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define load_seq_cst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)

@@ -455,7 +455,7 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
             if (span == NULL)
                 return 0;
             store_relaxed(&span->home, cache);
-            cache->classes[span_class].current = span;
+            store_relaxed(&cache->classes[span_class].current, span);
         }
         span_ensure_swept(span);
         uint32_t taken = take_slots(cache, span_class, span, want);
@@ -463,7 +463,7 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
             count_refill(cache, span_class, taken);
             return taken;
         }
-        cache->classes[span_class].current = NULL;
+        store_relaxed(&cache->classes[span_class].current, NULL);
         span_disown(span);
     }
 }
@@ -473,7 +473,7 @@ uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *sp
     ASSERT(cache->classes[span_class].current == NULL);
     mark_used(cache);
     store_relaxed(&span->home, cache);
-    cache->classes[span_class].current = span;
+    store_relaxed(&cache->classes[span_class].current, span);
     uint32_t taken = take_slots(cache, span_class, span, make_room(cache, span_class));
 
     count_refill(cache, span_class, taken);
@@ -541,7 +541,7 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
         mcache_flush(cache, span_class, UINT32_MAX);
     if (cache->classes[span_class].current != NULL) {
         abandon_span(cache->classes[span_class].current);
-        cache->classes[span_class].current = NULL;
+        store_relaxed(&cache->classes[span_class].current, NULL);
     }
     for (struct span *span = cache->classes[span_class].taken; span != NULL; span = next) {
         next = span->next;
