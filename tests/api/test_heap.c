@@ -119,7 +119,7 @@ static void test_idle_memory_goes_back(void **state)
     while (resident_bytes() > full - (size_t)BLOCKS * BYTES / 10 * 9) {
         usleep(20000);
         if (alone)              /* then it is left to slow paths */
-            free(malloc(1 << 20));
+            free(malloc(256 << 10));
     }
     while (environment_has("GCALLOC_MODE", "manual") && tasks() > before)
         usleep(20000);

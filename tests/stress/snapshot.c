@@ -82,6 +82,12 @@ static int sees_copy(void)
     return syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL, NULL) == 0;
 }
 
+/* gccheckmark searches as long as the copy marks, in the same stop: the program may miss it. */
+static int marks_unseen(void)
+{
+    return strstr(getenv("GCALLOC_DEBUG"), "gccheckmark") != NULL;
+}
+
 static void on_child(int signal)
 {
     (void)signal;
@@ -199,7 +205,7 @@ static void part_hidden(void)
     }
     pthread_join(thread, NULL);
     carry(0);
-    EXPECT(collected > CYCLES && copies_seen > 0);
+    EXPECT(collected > CYCLES && (copies_seen > 0 || marks_unseen()));
     for (int i = 0; i < PLACES; i++)
         EXPECT(is_intact(*places[i]));
     EXPECT(epoll_wait(epoll, &event, 1, 1000) == 1 && is_intact(event.data.ptr));
@@ -232,7 +238,7 @@ static void part_moving(void)
         copies_seen += sees_copy();
     }
     pthread_join(thread, NULL);
-    EXPECT(collected == 2 * CYCLES && copies_seen > 0);
+    EXPECT(collected == 2 * CYCLES && (copies_seen > 0 || marks_unseen()));
     for (int i = 0; i < ROOMS; i++)
         EXPECT(is_intact(from[i]));
 }
