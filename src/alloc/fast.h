@@ -35,6 +35,19 @@ INLINE void *fast_pop(struct mcache *cache, unsigned span_class)
     return slot;
 }
 
+/* Stores a slot above `top`, then counts it (I3). */
+INLINE void push_entry(struct mcache *cache, uint32_t *counted, size_t top, void *block, uint8_t *state)
+{
+    struct cached *entry = (struct cached *)((char *)cache + top) + 1;
+
+    *(void *volatile *)&entry->slot = block;
+    entry->state = state;
+    store_relaxed(state, SLOT_IN);
+    COMPILER_BARRIER();
+    *(volatile uint32_t *)counted = (uint32_t)(top + sizeof *entry);
+    __asm__ volatile("" : : "r"(block));
+}
+
 /* The rest of fast_push for a span that is at home elsewhere; the slow way when it has no home. */
 INLINE bool fast_push_foreign(struct mcache *cache, const struct span *span, void *block,
                               uint8_t *state)
@@ -45,13 +58,7 @@ INLINE bool fast_push_foreign(struct mcache *cache, const struct span *span, voi
     if (UNLIKELY(top >= outbox->limit || bytes > outbox->bytes || !mcache_is_used(load_relaxed(&span->home))))
         return false;
     outbox->bytes -= (uint32_t)bytes;
-    struct cached *entry = (struct cached *)((char *)cache + top) + 1;
-    *(void *volatile *)&entry->slot = block;
-    entry->state = state;
-    store_relaxed(state, SLOT_IN);
-    COMPILER_BARRIER();
-    *(volatile uint32_t *)&outbox->top = (uint32_t)(top + sizeof *entry);
-    __asm__ volatile("" : : "r"(block));
+    push_entry(cache, &outbox->top, top, block, state);
     return true;
 }
 
@@ -79,13 +86,7 @@ INLINE bool fast_push(struct mcache *cache, void *block)
         return false;
     if (UNLIKELY(load_folded(&span->home) != cache))
         return fast_push_foreign(cache, span, block, state);
-    struct cached *entry = (struct cached *)((char *)cache + top) + 1;
-    *(void *volatile *)&entry->slot = block;
-    entry->state = state;
-    store_relaxed(state, SLOT_IN);
-    COMPILER_BARRIER();
-    *(volatile uint32_t *)&magazine->top = (uint32_t)(top + sizeof *entry);
-    __asm__ volatile("" : : "r"(block));
+    push_entry(cache, &magazine->top, top, block, state);
     return true;
 }
 
