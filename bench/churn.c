@@ -4,7 +4,8 @@
  * A table of live blocks; each step frees a random one and puts a new one of another size in its
  * place: no order to exploit, holes of every age. 1,000 slots stay in the processor's caches,
  * 100,000 slots (some 20 MiB) do not. "to128K": sizes up to 128 KiB, where small classes, medium
- * spans and large blocks mix. "2thr": two threads, each with its own table; ns per step of each.
+ * spans and large blocks mix. "2thr": two threads, each with its own table.
+ * ns of processor time per step.
  */
 #include "harness.h"
 
@@ -14,7 +15,7 @@
 enum { MOST_SLOTS = 100000, THREADS = 2 };
 
 struct churn_table {
-    void **slots;
+    HARNESS_APART void **slots;
     unsigned slot_count;
     size_t size_limit; /* sizes are log-uniform from 8 to below this */
     uint64_t random;
@@ -85,7 +86,7 @@ static void churn_run(const char *name, unsigned slot_count, size_t size_limit, 
     if (threads == 1)
         harness_time(name, churn_steps, tables, steps, 1);
     else
-        harness_time_wall(name, churn_two_threads, tables, steps, 1);
+        harness_time(name, churn_two_threads, tables, steps, THREADS);
     for (unsigned t = 0; t < threads; t++)
         table_empty(&tables[t]);
 }

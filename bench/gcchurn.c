@@ -24,7 +24,7 @@ struct node {
 };
 
 struct worker {
-    struct node **table;
+    HARNESS_APART struct node **table;
     uint64_t random;
     uint64_t operations;
 };

@@ -20,6 +20,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Before the first member of what one thread of several works with: no other thread's data, and no
+ * frame of the main thread's stack, lies on its cache lines (two, as they are fetched in pairs).
+ * What false sharing costs is the allocator's to cause, not the program's.
+ */
+#define HARNESS_APART _Alignas(128)
+
 typedef void harness_body(void *argument, uint64_t iterations);
 
 void harness_start(int argc, char **argv);
@@ -29,8 +36,8 @@ bool harness_wants(const char *name);
 bool harness_wants_alone(const char *name);
 uint64_t harness_scaled(uint64_t count);
 unsigned harness_repetitions(void);
-/* For a body of one thread: processor time of the process, so that others on the machine matter
- * less. What a collector does beside it counts. */
+/* For a body of one thread, or of several that never wait for each other: processor time of the
+ * process, so that others on the machine matter less. What a collector does beside it counts. */
 void harness_time(const char *name, harness_body *body, void *argument, uint64_t iterations,
                   uint64_t operations_per_iteration);
 /* For a body of several threads: wall time. */

@@ -17,7 +17,7 @@ enum { MOST_LINES = 8, SLOTS = 1000, STEPS_PER_THREAD = 20000, SMALLEST = 10, SI
 
 /* Owned by the line's current thread; handed over through pthread_create. */
 struct server_line {
-    void *slots[SLOTS];
+    HARNESS_APART void *slots[SLOTS];
     uint64_t random;
     uint64_t threads_left;
     sem_t *ended;

@@ -24,9 +24,9 @@ enum {
 };
 
 struct prodcons_work {
-    size_t size;
+    HARNESS_APART size_t size;
     uint64_t iterations;
-    atomic_uint arrived;    /* threads at the meeting point; the last one resets it */
+    HARNESS_APART atomic_uint arrived;    /* threads at the meeting point; the last one resets it */
     atomic_uint generation; /* counts meetings; waiters watch it */
 };
 

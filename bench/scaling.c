@@ -17,7 +17,7 @@
 enum { MOST_THREADS = 256, OWN_SLOTS = 200, SHARED_SLOTS = 1000, STEPS = 1600000 };
 
 struct worker {
-    uint64_t random;
+    HARNESS_APART uint64_t random;
     uint64_t steps;
     uint64_t start_ns, end_ns; /* read by the main thread behind all_done */
 };

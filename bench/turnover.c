@@ -24,7 +24,7 @@ enum {
 };
 
 struct thread_line {
-    uint64_t random;
+    HARNESS_APART uint64_t random;
     uint64_t threads;
 };
 

@@ -27,6 +27,7 @@ type worker struct {
 	table      []*node
 	random     uint64
 	operations int
+	_          [128]byte // no two workers on one cache line
 }
 
 var workers [mostThreads]worker
