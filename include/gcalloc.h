@@ -224,6 +224,13 @@ struct gc_memstats {
     uint64_t malloc_reclaimed;  /* bytes of malloc blocks ever reclaimed by the collector */
     uint64_t stack_scan;        /* bytes of stacks searched by the last cycle */
     uint64_t globals_scan;      /* bytes of all other roots searched by the last cycle */
+
+    /* What threads have to do with each other. */
+    uint64_t refills;           /* times a thread's cache was filled from its spans or the heap */
+    uint64_t merges;            /* words of slots freed by other threads that refills took over */
+    uint64_t flushes;           /* times a thread's cache gave blocks back to their spans */
+    uint64_t foreign_frees;     /* blocks given back to spans at home with another thread */
+    uint64_t lock_waits;        /* times one of the library's locks was found held */
 };
 
 /* gc_read_memstats -- fills in *stats

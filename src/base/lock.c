@@ -14,16 +14,27 @@ bool lock_try(struct lock *lock)
     return cas_acquire(&lock->word, &expected, 1);
 }
 
-static uint64_t waits;          /* atomic, relaxed */
+static uint64_t waits[LOCK_RANKS];      /* atomic, relaxed */
 
-uint64_t lock_waits(void)
+uint64_t lock_waits(enum lock_rank rank)
 {
-    return load_relaxed(&waits);
+    return load_relaxed(&waits[rank]);
+}
+
+const char *lock_name(enum lock_rank rank)
+{
+    static const char *const names[] = {
+#define LOCK_RANK(name, guards) #name,
+#include "base/lock_ranks.def"
+#undef LOCK_RANK
+    };
+
+    return names[rank];
 }
 
 static COLD void wait_for(struct lock *lock)
 {
-    fetch_add_relaxed(&waits, 1);
+    fetch_add_relaxed(&waits[lock->rank], 1);
     for (int i = 0; i < SPINS; i++) {
         if (load_relaxed(&lock->word) == 0 && lock_try(lock))
             return;

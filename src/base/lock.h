@@ -14,6 +14,7 @@ enum lock_rank {
 #define LOCK_RANK(name, guards) RANK_##name,
 #include "base/lock_ranks.def"
 #undef LOCK_RANK
+    LOCK_RANKS
 };
 
 struct lock {
@@ -24,8 +25,9 @@ struct lock {
 #define LOCK_INIT(name) { 0, RANK_##name }
 
 void lock_acquire(struct lock *lock);
-/* How often somebody found a lock held. */
-uint64_t lock_waits(void);
+/* How often somebody found a lock of this rank held. */
+uint64_t lock_waits(enum lock_rank rank);
+const char *lock_name(enum lock_rank rank);
 bool lock_try(struct lock *lock);
 void lock_release(struct lock *lock);
 /* In a forked child, where the holder may not exist any more. */

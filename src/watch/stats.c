@@ -191,6 +191,24 @@ static void fill_metadata(struct gc_memstats *out, const struct census *census)
     out->sys = out->heap_sys + out->mspan_sys + out->mcache_sys + out->gc_sys + out->other_sys;
 }
 
+static uint64_t all_lock_waits(void)
+{
+    uint64_t waits = 0;
+
+    for (unsigned rank = 0; rank < LOCK_RANKS; rank++)
+        waits += lock_waits(rank);
+    return waits;
+}
+
+static void fill_traffic(struct gc_memstats *out, const struct census *census)
+{
+    out->refills = census->refills;
+    out->merges = census->merges;
+    out->flushes = census->flushes;
+    out->foreign_frees = census->foreign_frees;
+    out->lock_waits = all_lock_waits();
+}
+
 static void fill_classes(struct gc_memstats *out, const struct census *census)
 {
     uint64_t small = 0;
@@ -247,6 +265,7 @@ void stats_fill_memstats(const struct stats *stats, struct gc_memstats *out)
     fill_heap(out, &stats->census, &stats->pages);
     fill_metadata(out, &stats->census);
     fill_classes(out, &stats->census);
+    fill_traffic(out, &stats->census);
     fill_cycles(out);
 }
 
@@ -299,9 +318,13 @@ static void print_traffic(const struct census *census)
 {
     fmt_print(2,
               "libgcalloc: %lu refills (%lu from filed spans, %lu merges), %lu flushes (%lu blocks of "
-              "other threads), %lu lock waits\n",
+              "other threads), %lu lock waits",
               census->refills, census->filed, census->merges, census->flushes,
-              census->foreign_frees, lock_waits());
+              census->foreign_frees, all_lock_waits());
+    for (unsigned rank = 0; rank < LOCK_RANKS; rank++)
+        if (lock_waits(rank) != 0)
+            fmt_print(2, ", %s %lu", lock_name(rank), lock_waits(rank));
+    fmt_print(2, "\n");
 }
 
 static void print_cycles(const struct gc_memstats *m)

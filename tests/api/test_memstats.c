@@ -222,6 +222,43 @@ static void test_threads_are_counted(void **state)
     pthread_barrier_destroy(&barrier);
 }
 
+enum { FOREIGN = 10000 };
+
+static void *free_all(void *argument)
+{
+    void **blocks = argument;
+
+    for (int i = 0; i < FOREIGN; i++)
+        free(blocks[i]);
+    memset(blocks, 0, FOREIGN * sizeof *blocks);
+    return NULL;
+}
+
+/* Blocks of the main thread, freed by another one: they go home when it ends at the latest. */
+static void test_traffic_is_counted(void **state)
+{
+    void **blocks = calloc(FOREIGN, sizeof *blocks);
+    pthread_t thread;
+
+    (void)state;
+    gc_read_memstats(&before);
+    for (int i = 0; i < FOREIGN; i++)
+        blocks[i] = malloc(64);
+    assert_int_equal(pthread_create(&thread, NULL, free_all, blocks), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < FOREIGN; i++)
+        blocks[i] = malloc(64);
+    gc_read_memstats(&after);
+    assert_true(after.refills > before.refills);
+    assert_true(after.merges > before.merges);
+    if (strcmp(getenv("GCALLOC_DEBUG") ?: "", "hardened=1") != 0) {    /* there every free goes home at once */
+        assert_true(after.flushes > before.flushes);
+        assert_true(after.foreign_frees - before.foreign_frees >= FOREIGN);
+    }
+    free_all(blocks);
+    free(blocks);
+}
+
 static NOINLINE void lose_blocks(void)
 {
     for (int i = 0; i < 1000; i++)
@@ -314,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_pause_ring),
         cmocka_unit_test(test_goal),
         cmocka_unit_test(test_threads_are_counted),
+        cmocka_unit_test(test_traffic_is_counted),
         cmocka_unit_test(test_threads_share_free_slots),
         cmocka_unit_test(test_condemned_then_reclaimed),
         cmocka_unit_test(test_free_os_memory),
