@@ -5,7 +5,7 @@ import driver
 import spawn
 import table
 
-COLLECTOR_PROGRAMS = ["binarytrees", "markrate"]
+COLLECTOR_PROGRAMS = ["binarytrees", "markrate", "newborn"]
 WANTED = 1.15       # times the best peer; a row above it wants a reason
 CLIFF = 2.0         # between neighbouring sizes, which differ by 1.14 to 1.25
 REASONS = os.path.join(driver.BENCH, "reasons.txt")
@@ -214,7 +214,21 @@ def collector_report(bench, names):
                   "processor time (core), MiB/s of wall time (bytes): more is better. "
                   "Peak RSS in MiB.",
                   table.median_table(rows, columns, "mark")]
+    parts += newborn_report(bench)
     return parts
+
+
+def newborn_report(bench):
+    times, counts = (bench.select(unit, ["newborn"]) for unit in ("ns", "instructions"))
+    if not times:
+        return []
+    columns = [n for n in ["gc_alloc", "libgc 64M", "manual", "collect"]
+               if any(n in row for row in times.values())]
+    return ["## Collectors: an object that nobody keeps",
+            "ns of processor time, collections included; manual and collect free it at once.",
+            table.median_table(times, columns, "ns"),
+            "Instructions of 500 objects before any collection, each; refills included.",
+            table.median_table(counts, columns, "instructions", with_spread=False)]
 
 
 def counts_report(counts, names):

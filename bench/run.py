@@ -33,7 +33,10 @@ MEMORY_RUNS = [("rss", ["--only=rss24"]), ("rss", ["--only=rssmix"]), ("fragment
 HARDENED_PROGRAMS = ["pairs", "batch", "churn"]
 PROGRAMS = MALLOC_PROGRAMS + ["rss", "fragment", "sweep", "startup"]
 COLLECTOR_PASSES = {"binarytrees": [["--only=trees_1thr"], ["--only=trees_2thr"]],
-                    "markrate": [["--only=mark_ordered"], ["--only=mark_random"]]}
+                    "markrate": [["--only=mark_ordered"], ["--only=mark_random"]],
+                    "newborn": [[], ["--only=new_16", "--count=500"],
+                                ["--only=new_64", "--count=500"],
+                                ["--only=bytes_64", "--count=500"]]}
 
 # What a mode does: rounds of our programs, of the slow ones and of the real ones, iterations
 # times scale, work of the real programs times real, runs of each small command, and rounds of
@@ -143,6 +146,8 @@ def heaps_of(program, columns, built):
     """(subject, variant of the program) for each column of a collector program's table."""
     wanted = subjects.collectors_find(program)
     heaps = [(subject, variant) for subject, variant in wanted if (program, variant) in built]
+    if program == "newborn":
+        return heaps + [(subject, "malloc") for subject in columns if not subject.is_peer]
     if program == "markrate":
         # The walk is by the program itself, not by malloc: one allocator is enough.
         return heaps + [(subjects.Subject("plain walk"), "malloc")]
