@@ -54,4 +54,24 @@ INLINE size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+INLINE size_t first_above(const void *rows, size_t count, size_t row_bytes, size_t end, uintptr_t address)
+{
+    size_t low = 0, high = count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (*(const uintptr_t *)((const char *)rows + middle * row_bytes + end) > address)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* In rows of address ranges, sorted and disjoint: the index of the first whose `high` lies above the
+ * address; count, if none does. */
+#define FIRST_ABOVE(rows, count, address)                                                       \
+    first_above((rows), (count), sizeof *(rows), __builtin_offsetof(__typeof__(*(rows)), high), (address))
+
 #endif

@@ -38,17 +38,7 @@ static bool make_room(void)
 /* Index of the first row that ends above the address. */
 static size_t first_row(uintptr_t address)
 {
-    size_t low = 0, high = table.count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (table.rows[middle].high > address)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    return FIRST_ABOVE(table.rows, table.count, address);
 }
 
 static void publish(void)

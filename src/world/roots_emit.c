@@ -80,17 +80,7 @@ void roots_emit_word(struct roots_scan *scan, enum root_kind kind, uintptr_t wor
 
 size_t roots_first_cut(const struct roots_scan *scan, uintptr_t address)
 {
-    size_t low = 0, high = scan->cut_count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (scan->cuts[middle].high > address)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    return FIRST_ABOVE(scan->cuts, scan->cut_count, address);
 }
 
 /* What is beside a piece of code may be a guard page, so it is copied. */

@@ -25,17 +25,10 @@
 static struct mapping *find_mapping(struct roots_scan *scan, uintptr_t address)
 {
     struct mapping *rows = scan->mappings.rows;
-    size_t low = 0, high = scan->mappings.count;
+    size_t count = scan->mappings.count;
+    size_t i = FIRST_ABOVE(rows, count, address);
 
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (rows[middle].high > address)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low < scan->mappings.count && rows[low].low <= address ? &rows[low] : NULL;
+    return i < count && rows[i].low <= address ? &rows[i] : NULL;
 }
 
 /* The mapping that holds the stack at sp.  A shared file can hold one as well; it is made part of

@@ -186,19 +186,11 @@ struct finder {
 static bool find_in_table(const struct mapping_table *table, uintptr_t address,
                           struct mapping_bounds *found)
 {
-    size_t low = 0, high = table->count;
+    size_t i = FIRST_ABOVE(table->rows, table->count, address);
 
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (table->rows[middle].high > address)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    if (low == table->count)
+    if (i == table->count)
         return false;
-    const struct mapping *row = &table->rows[low];
+    const struct mapping *row = &table->rows[i];
 
     *found = (struct mapping_bounds){
         .low = row->low, .high = row->high, .shared = !mapping_is_private(row),
