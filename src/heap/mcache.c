@@ -17,15 +17,18 @@ enum {
     MAGAZINE_MOST = HOSTILE(1024, 2),
     MAGAZINE_MOST_GC = HOSTILE(128, 2),
     MAGAZINE_FIRST = HOSTILE(16, 1),
-    MAGAZINE_GROWTH = HOSTILE(8, 2),
+    MAGAZINE_GROWTH = HOSTILE(4, 2),
+    GIVEN_BYTES = 16 << 10,     /* what it holds of a class that the thread does not allocate of, about */
     /* The magazine of a class that swings by more may hold SWING_BYTES; all of a thread together
      * SWING_THREAD more than they would, those of all threads SWING_PROCESS. */
     SWING_GROWTH = HOSTILE(4, 2),
     SWING_BYTES = HOSTILE(1 << 20, 256),
     SWING_THREAD = 4 << 20,
     SWING_PROCESS = 16 << 20,
-    REFILL_FIRST = HOSTILE(8, 64),          /* slots; then 24, then whole words, */
+    REFILL_FIRST = HOSTILE(8, 64),          /* slots, or REFILL_BYTES; then 24, then whole words, */
+    REFILL_BYTES = 2 << 10,
     REFILL_WORDS = 4,                       /* so many of them when the thread has freed many, too */
+    TAKEN_SPANS = 32,           /* off the ready list at a time: what has been taken is not trimmed */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
 };
@@ -88,12 +91,23 @@ static uint32_t swing_start(const struct mcache *cache)
     return cache->entries_end - SWING_ENTRIES * (uint32_t)sizeof(struct cached);
 }
 
+/* For how many slots there may be room: fewer if the thread does not allocate of the class. */
+static size_t most_room(const struct mcache *cache, unsigned span_class)
+{
+    size_t bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
+    size_t most = capacity(span_class);
+
+    if (cache->classes[span_class].last_refill == 0)
+        most = min_size(most, max_size(GIVEN_BYTES / bytes, MAGAZINE_FIRST));
+    return most;
+}
+
 static void magazine_grow(struct mcache *cache, unsigned span_class)
 {
     size_t room = cache->classes[span_class].room;
     uint32_t bottom = cache->entries_used;
 
-    room = min_size(room == 0 ? MAGAZINE_FIRST : room * MAGAZINE_GROWTH, capacity(span_class));
+    room = min_size(room == 0 ? MAGAZINE_FIRST : room * MAGAZINE_GROWTH, most_room(cache, span_class));
     cache->entries_used += array_bytes(room);
     CHECK(cache->entries_used <= swing_start(cache));
     magazine_move(cache, span_class, bottom, (uint32_t)room);
@@ -147,7 +161,7 @@ void magazine_open(struct mcache *cache, unsigned span_class)
 
 static bool is_small(const struct mcache *cache, unsigned span_class)
 {
-    return cache->classes[span_class].room < capacity(span_class);
+    return cache->classes[span_class].room < most_room(cache, span_class);
 }
 
 void mcache_close(struct mcache *cache)
@@ -423,7 +437,7 @@ static struct span *next_ready(struct mcache *cache, unsigned span_class)
     struct span *span = cache->classes[span_class].taken;
 
     if (span == NULL)
-        span = ready_take_all(&cache->classes[span_class].ready);
+        span = ready_take_some(&cache->classes[span_class].ready, TAKEN_SPANS);
     if (span != NULL) {
         cache->classes[span_class].taken = span->next;
         cache->filed++;
@@ -438,7 +452,9 @@ static uint32_t make_room(struct mcache *cache, unsigned span_class)
 {
     const struct class_cache *class = &cache->classes[span_class];
     size_t most = max_size(64, min_size(class->room / 4, 64 * REFILL_WORDS));
-    size_t want = min_size(REFILL_FIRST + 2u * class->last_refill, most);
+    size_t bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
+    size_t first = max_size(min_size(REFILL_BYTES / bytes, REFILL_FIRST), 2);
+    size_t want = min_size(first + 2u * class->last_refill, most);
 
     if (options.hardened)
         want = 1;
@@ -492,24 +508,12 @@ uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *sp
 
 bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_list *list)
 {
-    struct span *span = ready_take_all(list);
+    struct span *span = ready_take_some(list, 1);
 
     if (span == NULL)
         return false;
-    /* Some for us, the rest stays for others: half of the chain would need its
-     * length; a handful is enough to amortise the exchange. */
-    struct span *last = span;
-
-    for (int i = 0; i < 3 && last->next != NULL; i++)
-        last = last->next;
-    struct span *rest = last->next;
-
-    last->next = cache->classes[span_class].taken;
+    span->next = cache->classes[span_class].taken;
     cache->classes[span_class].taken = span;
-    for (struct span *next; rest != NULL; rest = next) {
-        next = rest->next;
-        ready_push(list, rest);
-    }
     return true;
 }
 
@@ -520,19 +524,13 @@ bool mcache_take_central(struct mcache *cache, unsigned span_class)
 
 /* --- the end of a thread ---------------------------------------------------------------- */
 
-static void abandon_span(struct span *span)
-{
-    store_relaxed(&span->home, NULL);
-    span_disown(span);
-}
-
 static void abandon_ready(struct mcache *cache, unsigned span_class)
 {
     struct span *next;
 
     for (struct span *span = ready_take_all(&cache->classes[span_class].ready); span != NULL; span = next) {
         next = span->next;
-        abandon_span(span);
+        ready_push_central(span);
     }
 }
 
@@ -550,12 +548,12 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     if (magazine_fill(cache, span_class) != 0)
         mcache_flush(cache, span_class, UINT32_MAX);
     if (cache->classes[span_class].current != NULL) {
-        abandon_span(cache->classes[span_class].current);
+        ready_push_central(cache->classes[span_class].current);
         store_relaxed(&cache->classes[span_class].current, NULL);
     }
     for (struct span *span = cache->classes[span_class].taken; span != NULL; span = next) {
         next = span->next;
-        abandon_span(span);
+        ready_push_central(span);
     }
     cache->classes[span_class].taken = NULL;
     abandon_ready(cache, span_class);
@@ -563,8 +561,6 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     cache->magazines[span_class] = (struct magazine){ 0, 0 };
     class->bottom = class->room = class->last_refill = 0;
     class->flush_seen = (uint32_t)class->refilled;
-    if (load_relaxed(&central[span_class].length) > EMPTIES_MOST)
-        ready_trim(&central[span_class], EMPTIES_MOST / 2);
 }
 
 static bool class_in_use(const struct mcache *cache, unsigned span_class)

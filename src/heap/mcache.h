@@ -18,7 +18,7 @@
 #include "heap/span.h"
 
 enum {
-    MCACHE_ENTRIES = 36 << 10,  /* for all magazines of a thread; untouched ones cost nothing */
+    MCACHE_ENTRIES = 44 << 10,  /* for all magazines of a thread; untouched ones cost nothing */
     OUTBOX_ENTRIES = 2050,      /* of these, for its outbox, */
     SWING_ENTRIES = 5000,       /* and for magazines that were extended */
     BUNDLES = HOSTILE(256, 2),
@@ -180,7 +180,7 @@ void mcache_set_sweeper(span_sweeper sweep);
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class);
 /* The same after `span` (fresh, claimed, swept) has become the current one. */
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span);
-/* Takes ready spans of a class that have no living home. */
+/* Takes a ready span of a class that has no living home. */
 bool mcache_take_central(struct mcache *cache, unsigned span_class);
 /* The same from any list of the class: another thread's. */
 bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_list *list);

@@ -16,8 +16,14 @@
 
 enum {
     AHEAD = 16,                 /* entries, when a flush looks for their spans */
-    /* Wholly free spans a ready list may hold: about so many bytes, at most EMPTIES_MOST. */
+    /* Wholly free spans that are kept, so that one malloc/free pair does not flip a span each time: about so
+     * many bytes on a thread's list, at most EMPTIES_MOST; fewer of those without a home, for many a
+     * thread that ends leaves one of each class. */
     EMPTIES_BYTES = HOSTILE(512 << 10, 0),
+    EMPTIES_MOST = 16,
+    CENTRAL_BYTES = HOSTILE(64 << 10, 0),
+    /* A list is searched for more of them when there is one for so many headers, for each of its pages. */
+    TRIM_WALK = 8,
 };
 
 struct ready_list central[SPAN_CLASSES];
@@ -104,11 +110,57 @@ struct span *ready_take_all(struct ready_list *list)
     return exchange_acquire(&list->head, NULL);
 }
 
+/* Puts back what was taken from the list, below what was pushed meanwhile: the list is mostly empty then. */
+static void ready_put_back(struct ready_list *list, struct span *chain, uint32_t length, uint32_t empties)
+{
+    struct span *head = NULL;
+
+    while (!cas_weak_release(&list->head, &head, chain)) {
+        struct span *newer = exchange_acquire(&list->head, NULL);
+        struct span **end = &newer;
+
+        while (*end != NULL)
+            end = &(*end)->next;
+        *end = chain;
+        chain = newer;
+        head = NULL;
+    }
+    fetch_add_relaxed(&list->length, length);
+    fetch_add_relaxed(&list->empties, empties);
+}
+
+struct span *ready_take_some(struct ready_list *list, uint32_t count)
+{
+    uint32_t length = load_relaxed(&list->length), empties = load_relaxed(&list->empties), taken = 1;
+    struct span *chain = ready_take_all(list), *last = chain;
+
+    if (chain == NULL)
+        return NULL;
+    for (; taken < count && last->next != NULL; taken++) {
+        empties -= empties != 0 && load_relaxed(&last->live) == 0;
+        last = last->next;
+    }
+    struct span *rest = last->next;
+
+    last->next = NULL;
+    if (rest != NULL)
+        ready_put_back(list, rest, length > taken ? length - taken : 0, empties);
+    return chain;
+}
+
+static size_t span_bytes_of(unsigned span_class)
+{
+    return (size_t)size_classes[span_class_size_class(span_class)].pages << PAGE_SHIFT;
+}
+
 static uint32_t empties_tolerated(unsigned span_class)
 {
-    size_t span_bytes = (size_t)size_classes[span_class_size_class(span_class)].pages << PAGE_SHIFT;
+    return (uint32_t)min_size(EMPTIES_BYTES / span_bytes_of(span_class), EMPTIES_MOST);
+}
 
-    return (uint32_t)min_size(EMPTIES_BYTES / span_bytes, EMPTIES_MOST);
+static uint32_t central_tolerated(unsigned span_class)
+{
+    return (uint32_t)max_size(CENTRAL_BYTES / span_bytes_of(span_class), HOSTILE(1, 0));
 }
 
 /* Where a span of the class waits for whoever takes slots: its home, if it is one that does. */
@@ -138,27 +190,50 @@ void span_disown(struct span *span)
         ready_push(list_of(load_relaxed(&span->home), span->span_class), span);
 }
 
+/* The spans stay in their order, the wholly free ones last. */
 size_t ready_trim(struct ready_list *list, uint32_t keep)
 {
-    struct span *next;
-    uint32_t kept = 0;
+    struct span *next, *first = NULL, **end = &first, *empties = NULL;
+    uint32_t length = 0, kept = 0;
     size_t freed = 0;
 
     for (struct span *span = ready_take_all(list); span != NULL; span = next) {
         next = span->next;
         span_ensure_swept(span);
         if (load_acquire(&span->live) != 0) {
-            ready_push(list, span);
+            *end = span;
+            end = &span->next;
+            length++;
         } else if (kept < keep) {
+            span->next = empties;
+            empties = span;
             kept++;
-            ready_push(list, span);
         } else {
             pages_free(span);
             freed++;
         }
     }
-    fetch_add_relaxed(&list->empties, kept);
+    *end = empties;
+    if (first != NULL)
+        ready_put_back(list, first, length + kept, kept);
     return freed;
+}
+
+void ready_push_central(struct span *span)
+{
+    struct ready_list *list = &central[span->span_class];
+
+    store_relaxed(&span->home, NULL);
+    span->next_word = 0;        /* where most has been in use before, so that less memory is touched */
+    span_ensure_swept(span);
+    if (load_acquire(&span->live) != 0) {
+        span_disown(span);
+    } else if (load_relaxed(&list->empties) < central_tolerated(span->span_class)) {
+        fetch_add_relaxed(&list->empties, 1);
+        ready_push(list, span);
+    } else {
+        pages_free(span);
+    }
 }
 
 /* --- freeing ------------------------------------------------------------------- */
@@ -169,14 +244,20 @@ void span_die_double_free(const struct span *span, uint32_t slot)
         span->slot_bytes, sys_gettid());
 }
 
-/* A span has no live slot any more. */
+/* A span has no live slot any more.  It may be on central although it has a home. */
 static NOINLINE void count_empty(struct ready_list *list, unsigned span_class)
 {
+    size_t pages = size_classes[span_class_size_class(span_class)].pages;
+    bool homeless = list == &central[span_class];
+    uint32_t tolerated = homeless ? central_tolerated(span_class) : empties_tolerated(span_class);
     uint32_t empties = fetch_add_relaxed(&list->empties, 1) + 1;
-    uint32_t tolerated = empties_tolerated(span_class);
+    size_t length = load_relaxed(&central[span_class].length) + (homeless ? 0 : load_relaxed(&list->length));
 
-    if (empties > tolerated && empties > load_relaxed(&list->length) / 4)
+    if (empties <= tolerated || empties * pages * TRIM_WALK <= length)
+        return;
+    if (!homeless)
         ready_trim(list, tolerated / 2);
+    ready_trim(&central[span_class], central_tolerated(span_class) / 2);
 }
 
 /* After bits of a span were set in `freed`: makes sure somebody will find them,

@@ -9,10 +9,6 @@
 
 #include "heap/mcache.h"
 
-/* Wholly free spans a ready list may hold, so that one malloc/free pair does not flip a span each time.
- * A list that holds more, and more than a quarter of its length, is trimmed to half of that. */
-enum { EMPTIES_MOST = 16 };
-
 /* The freed bits of a word, which are taken out of it. */
 uint64_t span_take_freed(struct slot_bits *bits);
 void span_add_live(struct span *span, uint32_t slots);
@@ -20,6 +16,10 @@ void span_ensure_swept(struct span *span);
 
 void ready_push(struct ready_list *list, struct span *span);
 struct span *ready_take_all(struct ready_list *list);
+/* At most `count` of them, of those that were pushed last: NULL, or a chain that ends with NULL. */
+struct span *ready_take_some(struct ready_list *list, uint32_t count);
+/* To those without a home, by its owner: unless it is wholly free, and there are enough of those. */
+void ready_push_central(struct span *span);
 
 /* Frees the slots of a magazine straight into their spans. */
 void cached_release(const struct cached *entries, uint32_t count);

@@ -20,7 +20,7 @@
 #include "heap/pages.h"
 #include "os/vm.h"
 
-enum { GENERATION = 2, CLASS_64 = 6 };
+enum { GENERATION = 2, CLASS_64 = 6, CLASS_512 = 26, CLASS_1024 = 34 };
 
 static struct mcache *new_cache(void)
 {
@@ -738,6 +738,92 @@ static void an_abandoned_cache_leaves_nothing(void **state)
     assert_true(after.small_spans <= before.small_spans + 8);
 }
 
+/* Those that end together, too. */
+static void abandoned_caches_leave_little(void **state)
+{
+    enum { CACHES = 100 };
+    struct mcache *caches[CACHES];
+    struct pages_stats before, after;
+
+    (void)state;
+    pages_stats_read(&before);
+    for (int i = 0; i < CACHES; i++) {
+        caches[i] = new_cache();
+        push(caches[i], pop(caches[i], CLASS_64 + 7));
+    }
+    for (int i = 0; i < CACHES; i++)
+        mcache_abandon(caches[i]);
+    pages_stats_read(&after);
+    assert_true(after.small_spans <= before.small_spans + 4);
+    assert_true(heap_is_sound());
+}
+
+static uint32_t chain_length(const struct span *span)
+{
+    uint32_t length = 0;
+
+    for (; span != NULL; span = span->next)
+        length++;
+    return length;
+}
+
+/* `blocks` of `spans` spans, the first of each: all of them are filed afterwards. */
+static void file_spans(struct mcache *cache, unsigned class, void **blocks, uint32_t spans)
+{
+    uint32_t slots = size_classes[class].slots;
+
+    for (uint32_t i = 0; i < spans * slots; i++)
+        blocks[i] = pop(cache, class);
+    for (uint32_t i = 0; i < spans; i++)
+        push(cache, blocks[i * slots]);
+    mcache_flush(cache, class, UINT32_MAX);
+}
+
+/* What a thread has taken is not given back when it comes free. */
+static void a_thread_takes_few_of_its_ready_spans(void **state)
+{
+    enum { SPANS = 200, MOST = 32 };
+    static void *blocks[SPANS * 64];
+    struct mcache *cache = new_cache();
+    const struct class_cache *class = &cache->classes[CLASS_1024];
+
+    (void)state;
+    file_spans(cache, CLASS_1024, blocks, SPANS);
+    uint64_t filed = chain_length(class->ready.head) + cache->filed;
+
+    assert_true(chain_length(class->ready.head) >= SPANS - 1);
+    for (int i = 0; i < SPANS / 2; i++) {
+        pop(cache, CLASS_1024);
+        assert_true(chain_length(class->taken) <= MOST);
+        assert_int_equal(chain_length(class->taken) + chain_length(class->ready.head) + cache->filed, filed);
+    }
+    assert_non_null(class->taken);
+    mcache_abandon(cache);
+    assert_true(heap_is_sound());
+}
+
+/* An eighth of them: they go back although the list is long. */
+static void wholly_free_spans_are_found_among_others(void **state)
+{
+    enum { SPANS = 512 };
+    static void *blocks[SPANS * 64];
+    uint32_t slots = size_classes[CLASS_512].slots;
+    struct mcache *cache = new_cache();
+    struct pages_stats before, after;
+
+    (void)state;
+    file_spans(cache, CLASS_512, blocks, SPANS);
+    pages_stats_read(&before);
+    for (uint32_t i = 0; i < SPANS * slots; i++)
+        if (i % slots != 0 && i / slots % 8 == 0)
+            push(cache, blocks[i]);
+    mcache_flush(cache, CLASS_512, UINT32_MAX);
+    pages_stats_read(&after);
+    assert_true(after.small_spans <= before.small_spans - SPANS / 16);
+    mcache_abandon(cache);
+    assert_true(heap_is_sound());
+}
+
 /* --- several threads: each frees what the others allocated ------------------------- */
 
 enum { SWAPPERS = 4, SWAPS = 60000, BOXES = 512 };
@@ -873,6 +959,30 @@ static void inherited_slots_are_used_again(void **state)
     assert_true(heap_is_sound());
 }
 
+/* The magazine of a class that the thread does not allocate of stays small. */
+static void who_only_frees_holds_little(void **state)
+{
+    enum { SLOTS = 1000, MOST_BYTES = 16 << 10 };
+    static void *slots[SLOTS];
+    struct mcache *dead = new_cache(), *heir = new_cache();
+
+    (void)state;
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = pop(dead, CLASS_1024);
+    mcache_abandon(dead);
+    for (int i = 0; i < SLOTS; i++) {
+        push(heir, slots[i]);
+        assert_true(magazine_fill(heir, CLASS_1024) * (size_t)1024 <= MOST_BYTES);
+    }
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = pop(heir, CLASS_1024);
+    for (int i = 0; i < SLOTS; i++)
+        push(heir, slots[i]);
+    assert_true(magazine_fill(heir, CLASS_1024) * (size_t)1024 > MOST_BYTES);
+    mcache_abandon(heir);
+    assert_true(heap_is_sound());
+}
+
 static void free_twice(struct mcache *one, struct mcache *two, void *block)
 {
     pid_t child = fork();
@@ -995,10 +1105,14 @@ int main(void)
         cmocka_unit_test(large_refills_come_in_address_order),
         cmocka_unit_test(freed_spans_are_found_again),
         cmocka_unit_test(an_abandoned_cache_leaves_nothing),
+        cmocka_unit_test(abandoned_caches_leave_little),
+        cmocka_unit_test(a_thread_takes_few_of_its_ready_spans),
+        cmocka_unit_test(wholly_free_spans_are_found_among_others),
         cmocka_unit_test(frees_across_threads_lose_nothing),
         cmocka_unit_test(slots_of_others_go_home),
         cmocka_unit_test(an_outbox_holds_few_large_slots),
         cmocka_unit_test(inherited_slots_are_used_again),
+        cmocka_unit_test(who_only_frees_holds_little),
         cmocka_unit_test(freed_twice_at_the_same_moment_dies),
     };
 
