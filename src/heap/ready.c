@@ -126,25 +126,24 @@ static void ready_put_back(struct ready_list *list, struct span *chain, uint32_t
         head = NULL;
     }
     fetch_add_relaxed(&list->length, length);
-    fetch_add_relaxed(&list->empties, empties);
+    if (empties != 0)
+        fetch_add_relaxed(&list->empties, empties);
 }
 
 struct span *ready_take_some(struct ready_list *list, uint32_t count)
 {
-    uint32_t length = load_relaxed(&list->length), empties = load_relaxed(&list->empties), taken = 1;
-    struct span *chain = ready_take_all(list), *last = chain;
+    uint32_t length = load_relaxed(&list->length), empties = load_relaxed(&list->empties), taken = 0;
+    struct span *chain = ready_take_all(list), *rest = chain, *last = NULL;
 
-    if (chain == NULL)
-        return NULL;
-    for (; taken < count && last->next != NULL; taken++) {
+    for (; taken < count && rest != NULL; taken++) {
+        last = rest;
+        rest = rest->next;
         empties -= empties != 0 && load_relaxed(&last->live) == 0;
-        last = last->next;
     }
-    struct span *rest = last->next;
-
-    last->next = NULL;
-    if (rest != NULL)
+    if (rest != NULL) {
+        last->next = NULL;
         ready_put_back(list, rest, length > taken ? length - taken : 0, empties);
+    }
     return chain;
 }
 
@@ -227,7 +226,10 @@ void ready_push_central(struct span *span)
     span->next_word = 0;        /* where most has been in use before, so that less memory is touched */
     span_ensure_swept(span);
     if (load_acquire(&span->live) != 0) {
-        span_disown(span);
+        if (has_free_slot(span))
+            ready_push(list, span);
+        else
+            span_disown(span);
     } else if (load_relaxed(&list->empties) < central_tolerated(span->span_class)) {
         fetch_add_relaxed(&list->empties, 1);
         ready_push(list, span);
