@@ -90,7 +90,8 @@ static uint32_t refill_borrowed(struct thread *thread, unsigned span_class)
 
 static uint32_t refill_fresh(struct mcache *cache, unsigned span_class)
 {
-    struct span *span = pages_alloc_small(span_class, sweep_generation);
+    size_t pages = mcache_fresh_pages(cache, span_class);
+    struct span *span = pages_alloc_small(span_class, pages, sweep_generation);
 
     return span != NULL ? mcache_adopt(cache, span_class, span) : 0;
 }

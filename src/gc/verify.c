@@ -226,8 +226,8 @@ static void check_small_shape(const struct span *span)
     const struct size_class *class = &size_classes[span_class_size_class(span->span_class)];
 
     want_span(span, span_class_size_class(span->span_class) != 0, "small, with a large class");
-    want_span(span, span->slot_bytes == class->slot_bytes && span->slots == class->slots &&
-                        span->divider == class->divider && span->pages == class->pages,
+    want_span(span, span->slot_bytes == class->slot_bytes && span->slots == span_slots(class, span->pages) &&
+                        span->divider == class->divider && span->pages <= class->pages,
               "not as its class says");
     want_span(span, load_relaxed(&span->claimed) <= 1, "neither claimed nor idle");
 }

@@ -28,6 +28,10 @@ enum {
     REFILL_FIRST = HOSTILE(8, 64),          /* slots, or REFILL_BYTES; then 24, then whole words, */
     REFILL_BYTES = 2 << 10,
     REFILL_WORDS = 4,                       /* so many of them when the thread has freed many, too */
+    /* Where there are MANY_CACHES a thread's first FRESH_SHORT fresh spans of a class are short. */
+    MANY_CACHES = HOSTILE(16, 1),
+    FRESH_SHORT = HOSTILE(3, 8),
+    FRESH_SLOTS = HOSTILE(4, 1),
     TAKEN_SPANS = 32,           /* off the ready list at a time: what has been taken is not trimmed */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
     CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
@@ -35,6 +39,8 @@ enum {
 
 /* Bytes that all threads' magazines may hold beyond their capacity.  Atomic. */
 static AT_START uint64_t swinging;
+/* Caches with a magazine.  Atomic. */
+static AT_START uint32_t caches;
 
 static uint16_t capacity(unsigned span_class)
 {
@@ -108,6 +114,8 @@ static void magazine_grow(struct mcache *cache, unsigned span_class)
     uint32_t bottom = cache->entries_used;
 
     room = min_size(room == 0 ? MAGAZINE_FIRST : room * MAGAZINE_GROWTH, most_room(cache, span_class));
+    if (cache->entries_used == cache->entries_start)
+        fetch_add_relaxed(&caches, 1);
     cache->entries_used += array_bytes(room);
     CHECK(cache->entries_used <= swing_start(cache));
     magazine_move(cache, span_class, bottom, (uint32_t)room);
@@ -494,10 +502,28 @@ uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
     }
 }
 
+/* Long spans have small headers and tails; but where there are many threads, each may use a little of each
+ * class, and need not have a long one of its own.  As short as FRESH_SLOTS and a tail of an eighth allow,
+ * then twice as long. */
+size_t mcache_fresh_pages(const struct mcache *cache, unsigned span_class)
+{
+    const struct size_class *class = &size_classes[span_class_size_class(span_class)];
+    uint32_t adopted = cache->classes[span_class].adopted;
+    size_t pages = 1;
+
+    if (adopted >= FRESH_SHORT || load_relaxed(&caches) < MANY_CACHES)
+        return class->pages;
+    while (pages < class->pages && (span_slots(class, pages) < FRESH_SLOTS ||
+                                    (pages << PAGE_SHIFT) % class->slot_bytes > pages * PAGE_BYTES / 8))
+        pages++;
+    return min_size(pages << adopted, class->pages);
+}
+
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span)
 {
     ASSERT(cache->classes[span_class].current == NULL);
     mark_used(cache);
+    cache->classes[span_class].adopted++;
     store_relaxed(&span->home, cache);
     store_relaxed(&cache->classes[span_class].current, span);
     uint32_t taken = take_slots(cache, span_class, span, make_room(cache, span_class));
@@ -560,6 +586,7 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     /* The next thread begins small again, in the same memory. */
     cache->magazines[span_class] = (struct magazine){ 0, 0 };
     class->bottom = class->room = class->last_refill = 0;
+    class->adopted = 0;
     class->flush_seen = (uint32_t)class->refilled;
 }
 
@@ -586,6 +613,7 @@ void mcache_abandon(struct mcache *cache)
         if (class_in_use(cache, c))
             abandon_class(cache, c);
     cache->entries_used = cache->entries_start;
+    fetch_sub_relaxed(&caches, 1);
     fetch_sub_relaxed(&swinging, cache->swing_bytes);
     cache->swing_used = cache->swing_bytes = 0;
 }

@@ -77,6 +77,7 @@ struct class_cache {
     uint16_t room;
     uint16_t last_refill;       /* slots taken by the last refill.  Owner. */
     uint32_t flush_seen;        /* of `refilled`, when the magazine was full last.  Owner. */
+    uint32_t adopted;           /* fresh spans.  Owner. */
 } ALIGNED(CACHE_LINE);
 
 struct mcache {
@@ -178,6 +179,8 @@ void mcache_set_sweeper(span_sweeper sweep);
 /* Fills the class's empty magazine from an owned or ready span, without asking the
  * page heap.  Returns the number of slots put in. */
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class);
+/* How long the next fresh span of a class should be: among many threads the first ones of each are short. */
+size_t mcache_fresh_pages(const struct mcache *cache, unsigned span_class);
 /* The same after `span` (fresh, claimed, swept) has become the current one. */
 uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *span);
 /* Takes a ready span of a class that has no living home. */

@@ -328,14 +328,14 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
     return span;
 }
 
-struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen)
+struct span *pages_alloc_small(unsigned span_class, size_t pages, uint32_t sweepgen)
 {
     const struct size_class *class = &size_classes[span_class_size_class(span_class)];
     bool zeroed;
 
     lock_acquire(&pages_lock);
     struct span *span =
-        alloc_span(span_class, span_words(class), class->pages, PAGE_BYTES, sweepgen, &zeroed);
+        alloc_span(span_class, span_words(class, pages), pages, PAGE_BYTES, sweepgen, &zeroed);
     if (span != NULL) {
         pages_stats.small_spans++;
         pages_stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;

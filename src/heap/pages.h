@@ -27,8 +27,9 @@ struct pages_stats {
     uint64_t background_bytes, demand_bytes;
 };
 
-/* A span of small slots, state SPAN_SMALL, claimed, sweepgen set by the caller's value.  NULL: no memory. */
-struct span *pages_alloc_small(unsigned span_class, uint32_t sweepgen);
+/* A span of small slots, state SPAN_SMALL, claimed, sweepgen set by the caller's value.  As many pages as its
+ * class has, or fewer.  NULL: no memory. */
+struct span *pages_alloc_small(unsigned span_class, size_t pages, uint32_t sweepgen);
 /* One large object; align_bytes is a power of two (PAGE_BYTES or less: none).  *zeroed: reads as zero. */
 struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes, uint32_t sweepgen,
                                bool *zeroed);

@@ -76,7 +76,7 @@ void span_format(struct span *span, unsigned span_class)
     span->span_class = (uint16_t)span_class;
     span->kind = (uint8_t)span_class_kind(span_class);
     span->slot_bytes = large ? (size_t)span->pages << PAGE_SHIFT : class->slot_bytes;
-    span->slots = large ? 1 : class->slots;
+    span->slots = large ? 1 : span_slots(class, span->pages);
     span->divider = large ? 0 : class->divider;
     span->live = 0;
     span->claimed = 1;

@@ -180,13 +180,20 @@ uint32_t span_table_size(void);
 /* The span of an id; never NULL below span_table_size(). */
 struct span *span_by_id(uint32_t id);
 
+/* How many slots of a class so many pages hold. */
+INLINE uint32_t span_slots(const struct size_class *class, size_t pages)
+{
+    return (uint32_t)((pages << PAGE_SHIFT) / class->slot_bytes);
+}
+
 /* Bitmap words for the slots of a class.  Whoever frees the first byte behind the last slot looks
  * that one up before it is found not to be there. */
-INLINE uint32_t span_words(const struct size_class *class)
+INLINE uint32_t span_words(const struct size_class *class, size_t pages)
 {
-    bool tail = (size_t)class->slots * class->slot_bytes < (size_t)class->pages << PAGE_SHIFT;
+    uint32_t slots = span_slots(class, pages);
+    bool tail = (size_t)slots * class->slot_bytes < pages << PAGE_SHIFT;
 
-    return (class->slots + tail + 63u) / 64;
+    return (slots + tail + 63u) / 64;
 }
 
 /* Prepares a header for small slots of a class, or for one large object; pages

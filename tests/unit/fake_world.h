@@ -275,7 +275,7 @@ static inline void *fake_alloc_on(struct thread *thread, enum kind kind, size_t 
     void *slot = fast_pop(cache, class);
 
     if (slot == NULL && mcache_refill(cache, class) == 0) {
-        struct span *span = pages_alloc_small(class, sweep_generation);
+        struct span *span = pages_alloc_small(class, size_classes[span_class_size_class(class)].pages, sweep_generation);
         assert_non_null(span);
         mcache_adopt(cache, class, span);
     }

@@ -40,7 +40,7 @@ static void *pop(struct mcache *cache, unsigned class)
         if (mcache_refill(cache, class) != 0 ||
             (mcache_take_central(cache, class) && mcache_refill(cache, class) != 0))
             break;
-        mcache_adopt(cache, class, pages_alloc_small(class, GENERATION));
+        mcache_adopt(cache, class, pages_alloc_small(class, mcache_fresh_pages(cache, class), GENERATION));
     }
     uint32_t newest = magazine_fill(cache, class) - 1;
     struct cached entry = *magazine_entry(cache, class, newest);
@@ -97,7 +97,7 @@ static void every_offset_finds_its_slot(void **state)
  * die.  To be the first test, for only the first memory is at stake. */
 static void nothing_lies_where_the_heap_begins(void **state)
 {
-    struct span *first = pages_alloc_small(CLASS_64, GENERATION);
+    struct span *first = pages_alloc_small(CLASS_64, size_classes[CLASS_64].pages, GENERATION);
 
     (void)state;
     assert_non_null(first);
@@ -758,6 +758,31 @@ static void abandoned_caches_leave_little(void **state)
     assert_true(heap_is_sound());
 }
 
+/* Many threads that use a little of a class have a short span each; one that uses more has long ones. */
+static void among_many_threads_first_spans_are_short(void **state)
+{
+    enum { CACHES = 40 };
+    struct mcache *caches[CACHES];
+
+    (void)state;
+    for (int i = 0; i < CACHES; i++) {
+        caches[i] = new_cache();
+        pop(caches[i], CLASS_1024 + 1);
+    }
+    const struct mcache *last = caches[CACHES - 1];
+
+    assert_true(last->classes[CLASS_1024 + 1].current->pages < size_classes[CLASS_1024 + 1].pages);
+    for (int i = 0; i < 1000; i++)
+        pop(caches[CACHES - 1], CLASS_1024 + 1);
+    assert_int_equal(last->classes[CLASS_1024 + 1].current->slots, size_classes[CLASS_1024 + 1].slots);
+    for (int i = 0; i < CACHES; i++)
+        mcache_abandon(caches[i]);
+    struct mcache *alone = new_cache();
+
+    assert_int_equal(mcache_fresh_pages(alone, CLASS_1024), size_classes[CLASS_1024].pages);
+    assert_true(heap_is_sound());
+}
+
 static uint32_t chain_length(const struct span *span)
 {
     uint32_t length = 0;
@@ -1106,6 +1131,7 @@ int main(void)
         cmocka_unit_test(freed_spans_are_found_again),
         cmocka_unit_test(an_abandoned_cache_leaves_nothing),
         cmocka_unit_test(abandoned_caches_leave_little),
+        cmocka_unit_test(among_many_threads_first_spans_are_short),
         cmocka_unit_test(a_thread_takes_few_of_its_ready_spans),
         cmocka_unit_test(wholly_free_spans_are_found_among_others),
         cmocka_unit_test(frees_across_threads_lose_nothing),
