@@ -282,7 +282,7 @@ struct thread *thread_attach(void)
         close_if_copied(thread);
         store_relaxed(&thread->process, threads.process);
         fetch_add_relaxed(&threads.attached, 1);
-        if (tid != sys_getpid())
+        if (!threads_ever() && tid != sys_getpid())
             store_relaxed(&threads.ever, 1);
         store_release(&thread->tid, tid);
         thread_self = thread;
