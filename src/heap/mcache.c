@@ -22,7 +22,7 @@ enum {
     /* The magazine of a class that swings by more may hold SWING_BYTES; all of a thread together
      * SWING_THREAD more than they would, those of all threads SWING_PROCESS. */
     SWING_GROWTH = HOSTILE(4, 2),
-    SWING_BYTES = HOSTILE(1 << 20, 256),
+    SWING_BYTES = HOSTILE(5 << 18, 256),    /* a thousand blocks of 1 KiB, with their byte more */
     SWING_THREAD = 4 << 20,
     SWING_PROCESS = 16 << 20,
     REFILL_FIRST = HOSTILE(8, 64),          /* slots, or REFILL_BYTES; then 24, then whole words, */
@@ -135,12 +135,12 @@ static bool take_swing(struct mcache *cache, size_t bytes)
 }
 
 /* A full magazine need not be flushed when the thread will want it all back: it has refilled as much
- * since the last time.  False: it must be. */
+ * as a flush returns since the last time.  False: it must be. */
 static bool magazine_extend(struct mcache *cache, unsigned span_class)
 {
     struct class_cache *class = &cache->classes[span_class];
     size_t bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
-    bool swings = class->flushed != 0 && (uint32_t)class->refilled - class->flush_seen >= class->room;
+    bool swings = class->flushed != 0 && (uint32_t)class->refilled - class->flush_seen >= class->room / 2;
     size_t most = min_size(SWING_BYTES / bytes, MAGAZINE_MOST);
     size_t room = min_size((size_t)class->room * SWING_GROWTH, most);
     uint32_t bottom = swing_start(cache) + cache->swing_used;
