@@ -317,7 +317,7 @@ static bool stop_1(struct cycle_report *report)
         return false;
     begin_marking_stopped(true);
     roots_register_stopped(dirty_userfault());
-    roots_visit_stacks(mark_root_range, NULL);
+    roots_visit_stacks(mark_root_words, NULL);
     report->setup_ns = start(report, &clock);
     return true;
 }
@@ -392,7 +392,7 @@ static enum outcome terminate_stopped(struct cycle_report *report, int attempt)
     if (pages < 0 || pages > max_pages)
         return pages < 0 ? FAILED : TOO_MUCH;
     report->stopped_pages = (uint64_t)pages;
-    if (!roots_visit(mark_root_range, NULL, true, &report->abandoned))
+    if (!roots_visit(mark_root_words, NULL, true, &report->abandoned))
         return FAILED;
     if (!mark_finish_stopped(STOP_BYTES << attempt)) {
         if (!last)

@@ -443,7 +443,14 @@ void mark_root_range(void *unused, enum root_kind kind, const uintptr_t *low,
                      const uintptr_t *high)
 {
     (void)unused;
-    trace_root_range(&leader()->tracer, kind, low, high);
+    trace_root_range(&leader()->tracer, kind, low, high, true);
+}
+
+void mark_root_words(void *unused, enum root_kind kind, const uintptr_t *low,
+                     const uintptr_t *high)
+{
+    (void)unused;
+    trace_root_range(&leader()->tracer, kind, low, high, false);
 }
 
 /* Slots of one word of which something lies in [first, last]. */
@@ -514,7 +521,7 @@ static void mark_copy(const struct thread *thread)
     uintptr_t high = align_down(thread->copy_high, sizeof(uintptr_t));
 
     if (thread->copy_low != 0 && low < high && heap_contains(low) && heap_contains(high - 1))
-        mark_root_range(NULL, ROOT_DATA, (const uintptr_t *)low, (const uintptr_t *)high);
+        mark_root_words(NULL, ROOT_DATA, (const uintptr_t *)low, (const uintptr_t *)high);
 }
 
 void mark_barrier_stopped(void)

@@ -66,8 +66,11 @@ void mark_setup_stopped(void);
 void mark_cached_stopped(void);
 /* Stop 1 of a cycle that marks in a copy: no magazine or outbox takes a free. */
 void mark_close_magazines_stopped(void);
-/* A root_visitor; the context is unused.  Looks at every word before it returns. */
+/* Root_visitors; the context is unused.  They look at every word before they return.  The second one
+ * leaves all tracing for later, in a stop that has a budget. */
 void mark_root_range(void *unused, enum root_kind kind, const uintptr_t *low,
+                     const uintptr_t *high);
+void mark_root_words(void *unused, enum root_kind kind, const uintptr_t *low,
                      const uintptr_t *high);
 /* Opens a job without a walk, for `workers` workers, so that they trace while the leader looks for
  * roots; mark_close_job ends it: traces to closure. */

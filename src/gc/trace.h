@@ -72,9 +72,10 @@ INLINE void tracer_count(uint64_t *counter, uint64_t bytes)
 
 /* Scans a marked object. */
 void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot);
-/* Looks at every word of a root range before it returns. */
+/* Looks at every word of a root range before it returns.  may_trace: and scans what there is no
+ * room for, and what that leads to; else it is pushed. */
 void trace_root_range(struct tracer *tracer, enum root_kind kind, const uintptr_t *low,
-                      const uintptr_t *high);
+                      const uintptr_t *high, bool may_trace);
 void trace_root_word(struct tracer *tracer, uintptr_t word);
 /* Pushes a marked object. */
 void trace_push_object(struct worklist *list, struct work_local *local, const struct span *span,

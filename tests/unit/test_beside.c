@@ -163,6 +163,48 @@ static void rescan_all_kinds(void)
     mark_rescan_end();
 }
 
+/* Each of a block's words alone, at multiples of 4, with tags; and the last ones of an odd number of roots. */
+static char *holders[64 / 4];
+static void *helds[64 / 4], *last[2];
+
+static void store_alone(void)
+{
+    uintptr_t roots[2][3] = { { 0 }, { 0 } };
+
+    if (calls++ != 0)
+        return;
+    memcpy((char *)roots[0] + 12, &last[0], sizeof last[0]);
+    memcpy((char *)roots[1] + 16, &last[1], sizeof last[1]);
+    mark_root_range(NULL, ROOT_DATA, roots[0], roots[0] + 3);
+    mark_root_words(NULL, ROOT_DATA, roots[1], roots[1] + 3);
+    for (size_t i = 0; i * 4 + 8 <= 64; i++) {
+        uintptr_t word = word_of(helds[i]) | (uintptr_t)(0xfff8 + i) << 48;
+
+        memcpy(holders[i] + i * 4, &word, sizeof word);
+        mark_rescan(align_down(word_of(holders[i]), 4096), align_down(word_of(holders[i]), 4096) + 4096);
+    }
+    mark_rescan_end();
+}
+
+static void test_rescan_of_lone_words(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i * 4 + 8 <= 64; i++) {
+        holders[i] = fake_alloc(KIND_MALLOC, 64);
+        memset(holders[i], 0x55, 64);
+        fake_roots[i] = word_of(holders[i]);
+        helds[i] = fake_alloc(KIND_GC, 208);
+    }
+    for (size_t i = 0; i < 2; i++)
+        last[i] = fake_alloc(KIND_GC, 16);
+    fake_cleaning = store_alone;
+    mark_beside();
+    assert_true(is_marked(last[0]) && is_marked(last[1]));
+    for (size_t i = 0; i * 4 + 8 <= 64; i++)
+        assert_true(is_marked(helds[i]));
+    sweep_all();
+}
+
 static void test_rescan_of_parts(void **state)
 {
     (void)state;
@@ -457,8 +499,10 @@ static void assist_alone(void)
     if (calls++ != 0)
         return;
     assert_int_equal(mark_assist(1 << 20, true), 0);          /* nothing is shared */
+    uint64_t scanned = mark_totals().scanned;
     /* Fills the leader's own two blocks, and more. */
-    mark_root_range(NULL, ROOT_DATA, (const uintptr_t *)many, (const uintptr_t *)many + WORDS * 12);
+    mark_root_words(NULL, ROOT_DATA, (const uintptr_t *)many, (const uintptr_t *)many + WORDS * 12);
+    assert_true(mark_totals().scanned == scanned);      /* a stop has no time for it */
     assisted = mark_assist(4096, false);
     assert_in_range(assisted, 4096, 4096 + 1000);
     for (uint64_t done; (done = mark_assist(64 << 10, false)) != 0;)
@@ -654,6 +698,7 @@ int main(void)
         TEST(test_written_after_it_was_kept),
         TEST(test_kept_and_marked_later),
         TEST(test_rescan_of_parts),
+        TEST(test_rescan_of_lone_words),
         TEST(test_full_buffer_is_marked_from),
         TEST(test_half_a_copy),
         TEST(test_new_objects_stay),

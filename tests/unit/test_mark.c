@@ -398,6 +398,27 @@ static void test_packed_words(void **state)
     }
 }
 
+/* Each word that a block has room for, with nothing like an address beside it, and tags. */
+static void test_lone_words(void **state)
+{
+    enum { BYTES = 80, PLACES = (BYTES - 8) / 4 + 1 };
+    void *objects[PLACES];
+
+    (void)state;
+    for (size_t i = 0; i < PLACES; i++) {
+        char *block = fake_alloc(KIND_MALLOC, BYTES);
+        objects[i] = fake_alloc(KIND_GC, 16);
+        uintptr_t word = word_of(objects[i]) | (uintptr_t)(0xfff8 + i) << 48;
+
+        memset(block, 0x55, BYTES);
+        memcpy(block + i * 4, &word, sizeof word);
+        fake_roots[i] = word_of(block);
+    }
+    fake_collect();
+    for (size_t i = 0; i < PLACES; i++)
+        assert_true(is_object(objects[i]));
+}
+
 static void test_noscan_hides_what_it_holds(void **state)
 {
     void *object = fake_alloc(KIND_GC, 16);
@@ -745,6 +766,7 @@ int main(void)
         TEST(test_manual_mode_keeps_malloc_blocks),
         TEST(test_large_objects_in_pieces),
         TEST(test_packed_words),
+        TEST(test_lone_words),
         TEST(test_noscan_hides_what_it_holds),
         TEST(test_malloc_dies_in_the_second_cycle),
         TEST(test_found_again_is_saved),
