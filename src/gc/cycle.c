@@ -545,8 +545,10 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
 
     store_relaxed(&cycle_pressure_ns, 0);
     mark_release();
-    if (report->method == METHOD_USERFAULT)
+    if (report->method == METHOD_USERFAULT) {
         dirty_disarm();
+        roots_disarm(dirty_userfault());
+    }
     report->mark_cpu_ns = mark_join(cycles.helpers);
     if (report->method == METHOD_SNAPSHOT)
         report->mark_cpu_ns += snapshot_totals_last()->cpu_ns;

@@ -53,6 +53,9 @@ void roots_visit_running(struct userfault *userfault, root_visitor visit, void *
 /* World running, afterwards, any number of times: of the armed mappings what was written since,
  * which is armed anew.  Returns the bytes visited. */
 size_t roots_visit_written(root_visitor visit, void *context);
+/* World running, once the cycle has marked: what was armed is armed no more.  As in the heap (dirty.c)
+ * that pays where one page in six is written until the next cycle: in a table that is being filled. */
+void roots_disarm(struct userfault *userfault);
 
 bool roots_add(const void *low, const void *high);
 /* Removes whatever of [low, high) was registered. */

@@ -82,17 +82,22 @@ static void read_range(struct roots_scan *scan, const struct source *source, uin
 
 /* ------------------------------------------------------------------------ private memory */
 
-static void arm(struct running_walk *walk, uintptr_t low, uintptr_t high, size_t pages)
+static void pause_between(size_t *pages, size_t more)
 {
     const struct { int64_t seconds, nanoseconds; } pause = { 0, PAUSE_NS };
 
+    *pages += more;
+    if (*pages < ARM_PAGES)
+        return;
+    *pages = 0;
+    sys_call2(SYS_nanosleep, (long)&pause, 0);
+}
+
+static void arm(struct running_walk *walk, uintptr_t low, uintptr_t high, size_t pages)
+{
     /* What is not armed counts as written, what is not registered too. */
     if (pagemap_arm(&walk->scan.pagemap, low, high) == 0)
-        walk->armed += pages;
-    if (walk->armed < ARM_PAGES)
-        return;
-    walk->armed = 0;
-    sys_call2(SYS_nanosleep, (long)&pause, 0);
+        pause_between(&walk->armed, pages);
 }
 
 /* Visits the pages in [low, high); false when they cannot be listed. */
@@ -250,6 +255,25 @@ size_t roots_visit_written(root_visitor visit, void *context)
     }
     roots_scan_end(&scan);
     return scan.stats.data_bytes;
+}
+
+/* ------------------------------------------------------------------------ after the marking */
+
+/* What is not registered, or mapped no more, answers with an error: nothing is armed there. */
+void roots_disarm(struct userfault *userfault)
+{
+    size_t pages = 0;
+
+    for (uintptr_t at = 0;;) {
+        const struct covered covered = roots_covered_from(at);
+        uintptr_t low = max_size(at, covered.low);
+
+        if (covered.low == UINTPTR_MAX)
+            break;
+        at = min_size(covered.high, low + ARM_PAGES * VM_PAGE);
+        userfault_disarm(userfault, low, at);
+        pause_between(&pages, (at - low) / VM_PAGE);
+    }
 }
 
 /* ------------------------------------------------------------------------ stop 1 */

@@ -225,6 +225,11 @@ size_t roots_visit_written(root_visitor visit, void *context)
     return 0;
 }
 
+void roots_disarm(struct userfault *userfault)
+{
+    (void)userfault;
+}
+
 struct roots_stats roots_stats_last(void)
 {
     return (struct roots_stats){

@@ -67,6 +67,18 @@ static void unchanged_pages_are_read_once(void **state)
     munmap(memory, 16384 * 4096);
 }
 
+static void disarmed_pages_count_as_written(void **state)
+{
+    char *memory = map_written(16384);
+
+    (void)state;
+    begin();
+    assert_true(look_at_written() < 4 << 20);
+    roots_disarm(&userfault);
+    assert_true(look_at_written() >= 16384 * 4096);
+    munmap(memory, 16384 * 4096);
+}
+
 /* Planted in the cycle, found by the round before the stop or else by the stop. */
 static void expect_written(volatile void *place, int id)
 {
@@ -666,6 +678,7 @@ static void nothing_is_missed_beside_a_program_at_full_speed(void **state)
         pause_program();
         check_churned(cycle);
         resume_program();
+        roots_disarm(&userfault);
     }
     end_program(thread);
     assert_true(cycle > 20);
@@ -676,6 +689,7 @@ static void nothing_is_missed_beside_a_program_at_full_speed(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(words_are_seen_wherever_they_are, setup),
     cmocka_unit_test_setup(unchanged_pages_are_read_once, setup),
+    cmocka_unit_test_setup(disarmed_pages_count_as_written, setup),
     cmocka_unit_test_setup(stores_are_seen, setup),
     cmocka_unit_test_setup(what_the_kernel_writes_is_seen, setup),
     cmocka_unit_test_setup(what_another_thread_writes_is_seen, setup),
