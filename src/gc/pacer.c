@@ -33,6 +33,7 @@ enum {
     /* Parts of the way for which nobody assists. */
     GC_GRACE = 8,
     MALLOC_GRACE = 2,
+    WAITED_SHARE = 8,           /* of what marking may be late by, after a cycle that has waited */
     /* Once behind the goal, this many hundredths of it are left to finish in. */
     OVERSHOOT = 110,
     /* More than this a byte never costs: by then marking ends within a 64th of the heap. */
@@ -280,7 +281,8 @@ static void set_way(struct pacer_way *way, uint64_t goal, uint64_t hard)
 }
 
 /* While cycles find next to no malloc garbage, what is allocated is needed anyway: marking may be
- * late for the goal, unless the memory limit has set that. */
+ * late for the goal, unless the memory limit has set that.  Only a little late if the cycle has waited:
+ * then a leak is large already, and as much again would be lost while it is marked. */
 static void set_ways(struct pacer *pacer)
 {
     bool limiting = pacer->limiting;
@@ -289,10 +291,9 @@ static void set_ways(struct pacer *pacer)
     uint64_t hard = limiting ? pacer->free_hard_goal : pacer->hard_goal;
     /* Who was told to wait has as long a way from there. */
     uint64_t waited = less(min_u64(pacer->way.start, pacer->late_trigger), pacer->trigger);
+    uint64_t late = lenient ? less(hard, goal) / (waited == 0 ? 1 : WAITED_SHARE) : 0;
 
-    goal = add(goal, waited);
-    hard = add(hard, waited);
-    set_way(&pacer->way, lenient ? hard : goal, hard);
+    set_way(&pacer->way, add(goal, add(late, waited)), add(hard, waited));
     set_way(&pacer->gc_way, pacer->gc_goal, pacer->gc_hard_goal);
 }
 

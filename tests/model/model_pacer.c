@@ -507,6 +507,24 @@ static void test_waiting_moves_the_goal(void **state)
     assert_true(p.pacer.way.goal < GIB + MIB);
 }
 
+/* After a poor cycle marking may be late, but by little once it has waited for its start. */
+static void test_waiting_ends_the_lenience(void **state)
+{
+    struct program p = paying(MS / 1000);
+
+    (void)state;
+    grow(&p, 65 * MIB);
+    assert_int_equal(p.pacer.stretch, 2);
+    uint64_t waited = p.pacer.late_trigger - p.pacer.trigger;
+
+    assert_true(waited > 64 * MIB);
+    pacer_start_cycle(&p.pacer, (struct pacer_heap){ .total = p.pacer.trigger });
+    assert_int_equal(p.pacer.way.goal, p.pacer.hard_goal);
+    pacer_start_cycle(&p.pacer, (struct pacer_heap){ .total = p.pacer.late_trigger });
+    assert_in_range(p.pacer.way.goal, p.pacer.goal + waited,
+                    p.pacer.goal + waited + (p.pacer.hard_goal - p.pacer.goal) / 8);
+}
+
 /* Who has been told to start a cycle may ask again. */
 static void test_answer_stands(void **state)
 {
@@ -894,6 +912,7 @@ int main(void)
         cmocka_unit_test(test_gc_memory_never_waits),
         cmocka_unit_test(test_limit_does_not_wait),
         cmocka_unit_test(test_waiting_moves_the_goal),
+        cmocka_unit_test(test_waiting_ends_the_lenience),
         cmocka_unit_test(test_answer_stands),
         cmocka_unit_test(test_gc_goal_is_gos),
         cmocka_unit_test(test_gc_churn_costs_as_much_as_it_allocates),
