@@ -209,13 +209,14 @@ static void scan_range(struct tracer *tracer, struct range *range)
         work_push(tracer->list, &tracer->local, range->at, range->high - range->at);
 }
 
-/* What is on the worklist is a marked object, or the rest of one. */
+/* What is on the worklist is a marked object, or the rest of one.  It may have been freed since, and its
+ * span be formatted anew: in use, as mark_address sees it, or its numbers mean nothing. */
 static void scan_work(struct tracer *tracer, const struct work *work)
 {
     struct range range = { work->address, work->address, work->address + work->bytes, true };
     const struct span *span = span_of(work->address);
 
-    if (span != NULL) {
+    if (span != NULL && span_in_use(span)) {
         range.low = span_slot_address(span, span_slot_of(span, work->address - span->base));
         range.packed = span_kind(span) == KIND_MALLOC;
     }
