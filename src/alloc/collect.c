@@ -129,13 +129,23 @@ static void end_pacing(void)
     store_release(&policy.pacing, 0);
 }
 
+static struct limiter_times times_now(void)
+{
+    return (struct limiter_times){ host_clock_ns(), host_process_cpu_ns(), policy.gc_cpu_ns };
+}
+
+static void advance_limiter(void)
+{
+    limiter_advance(&policy.limiter, times_now(), !policy.pacer.cramped);
+}
+
 /* While the limiter lets nobody collect, somebody has to tell it that time goes by. */
 static bool is_limited(void)
 {
     if (!limiter_limiting(&policy.limiter))
         return false;
     if (try_pacing()) {
-        limiter_advance(&policy.limiter, host_clock_ns(), policy.gc_cpu_ns);
+        advance_limiter();
         store_release(&policy.pacing, 0);
     }
     return limiter_limiting(&policy.limiter);
@@ -348,7 +358,7 @@ void collect_cycle_begins(struct cycle_report *report)
 static void count_cpu(const struct cycle_report *report)
 {
     policy.gc_cpu_ns += report->mark_cpu_ns;
-    limiter_advance(&policy.limiter, host_clock_ns(), policy.gc_cpu_ns);
+    advance_limiter();
 }
 
 void collect_cycle_late(void)
@@ -495,6 +505,7 @@ void collect_policy_fork_child(void)
 {
     policy.pacing = 0;
     policy.cpu_at_end_ns = 0;   /* the child's clock begins anew */
+    limiter_init(&policy.limiter, host_cpus(), times_now());
     pacer_abandon_cycle(&policy.pacer);
     publish();
 }
@@ -506,7 +517,7 @@ void collect_policy_init(void)
     struct pacer_knobs knobs = knobs_now();
 
     pacer_init(&policy.pacer, &knobs);
-    limiter_init(&policy.limiter, host_cpus(), host_clock_ns(), 0);
+    limiter_init(&policy.limiter, host_cpus(), times_now());
     publish();
     policy.stress_at = (uint64_t)options.gcstress * KIB;
     if (options.mode == MODE_COLLECT)

@@ -9,11 +9,10 @@ static void settle(struct limiter *limiter, uint64_t fill)
     store_relaxed(&limiter->limiting, fill >= limiter->capacity);
 }
 
-void limiter_init(struct limiter *limiter, unsigned cpus, uint64_t now_ns, uint64_t gc_ns)
+void limiter_init(struct limiter *limiter, unsigned cpus, struct limiter_times now)
 {
     *limiter = (struct limiter){
-        .capacity = (cpus > 0 ? cpus : 1) * CAPACITY_NS, .cpus = cpus > 0 ? cpus : 1,
-        .seen_ns = now_ns, .seen_gc_ns = gc_ns,
+        .capacity = (cpus > 0 ? cpus : 1) * CAPACITY_NS, .cpus = cpus > 0 ? cpus : 1, .seen = now,
     };
 }
 
@@ -31,15 +30,16 @@ void limiter_update(struct limiter *limiter, uint64_t gc_ns, uint64_t mutator_ns
     settle(limiter, fill > mutator_ns ? fill - mutator_ns : 0);
 }
 
-void limiter_advance(struct limiter *limiter, uint64_t now_ns, uint64_t gc_ns)
+void limiter_advance(struct limiter *limiter, struct limiter_times now, bool idle_counts)
 {
-    if (now_ns < limiter->seen_ns || gc_ns < limiter->seen_gc_ns)
-        return;                 /* two callers' readings crossed: the next ones will tell all */
-    uint64_t total, used = gc_ns - limiter->seen_gc_ns;
+    const struct limiter_times *seen = &limiter->seen;
 
-    if (__builtin_mul_overflow(now_ns - limiter->seen_ns, limiter->cpus, &total))
+    if (now.clock_ns < seen->clock_ns || now.busy_ns < seen->busy_ns || now.gc_ns < seen->gc_ns)
+        return;                 /* two callers' readings crossed: the next ones will tell all */
+    uint64_t total = now.busy_ns - seen->busy_ns, used = now.gc_ns - seen->gc_ns;
+
+    if (idle_counts && __builtin_mul_overflow(now.clock_ns - seen->clock_ns, limiter->cpus, &total))
         total = UINT64_MAX;
-    limiter->seen_ns = now_ns;
-    limiter->seen_gc_ns = gc_ns;
+    limiter->seen = now;
     limiter_update(limiter, used, total > used ? total - used : 0);
 }

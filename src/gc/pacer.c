@@ -50,6 +50,10 @@ enum {
     /* Hundredths of the room under the limit that stay free: pacing is not exact, and memory holds
      * some MiB that nobody counts, such as free pages not yet returned. Go: 3. */
     HEADROOM_PERCENT = 5,
+    /* Live memory that the limit leaves no room for may still grow by this share of it between two
+     * cycles, which that headroom covers; then the limiter (limiter.h) sees to it that the program
+     * gets on. */
+    CRAMPED_SHARE = 32,
 };
 
 #define GC_HEAP_MIN (10 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
@@ -57,11 +61,9 @@ enum {
 #define DISTANCE_LEAST (64 * KIB)
 #define PATIENCE_ENOUGH GIB     /* what a cycle may be put off by beyond a second distance */
 #define HEADROOM_LEAST MIB
+#define CRAMPED_LEAST MIB
 /* What the first cycle may cost beyond its share: one of 64 MiB need not wait. */
 #define FIRST_CREDIT_NS UINT64_C(20000000)
-/* Live memory that the limit leaves no room for may still grow by this much between two cycles;
- * then the limiter (limiter.h) sees to it that the program gets on. */
-#define LIMITED_DISTANCE_LEAST MIB
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -133,7 +135,7 @@ static uint64_t limit_goal(const struct pacer_knobs *knobs, const struct pacer_i
     room = less(room, max_u64(scale(room, HEADROOM_PERCENT, 100), HEADROOM_LEAST));
     if (knobs->malloc_collected && room > live)
         room = min_u64(room, add(remains, (room - live) / 2));
-    return max_u64(room, add(remains, LIMITED_DISTANCE_LEAST));
+    return max_u64(room, add(remains, max_u64(live / CRAMPED_SHARE, CRAMPED_LEAST)));
 }
 
 /* --- triggers ------------------------------------------------------------------ */
@@ -257,11 +259,14 @@ static void obey_limit(struct pacer *pacer, const struct pacer_knobs *knobs)
 {
     const struct pacer_input *last = &pacer->last;
 
+    pacer->cramped = false;
     if (knobs->memory_limit == INT64_MAX)
         return;
     uint64_t goal = limit_goal(knobs, last);
     uint64_t room = less((uint64_t)knobs->memory_limit, last->overhead);
+    uint64_t live = add(last->malloc_live, last->gc_live);
 
+    pacer->cramped = add(live, live / CRAMPED_SHARE) > (uint64_t)knobs->memory_limit;
     if (goal < pacer->goal) {
         pacer->goal = goal;
         tune_trigger(pacer, knobs, add(last->gc_live, last->gc_kept));

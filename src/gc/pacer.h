@@ -89,6 +89,7 @@ struct pacer {
     /* The same without a memory limit: what counts while the limiter (limiter.h) is full. */
     uint64_t free_trigger, free_goal;
     bool limiting;              /* ... which the caller says here, at any time */
+    bool cramped;               /* live memory fills the limit: it cannot be kept */
     /* What allocating a byte costs while marking, in work * PACER_RATIO_ONE: a byte of malloc
      * memory, of gc_alloc memory.  0: nothing, for marking is fast enough. */
     uint64_t assist, gc_assist;
