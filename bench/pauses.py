@@ -30,6 +30,9 @@ SECONDS = {False: [(64, 1.5), (256, 2.5), (1 << 30, 5)], True: [(64, 10), (256, 
 TRACE = re.compile(r"^gc \d+ @[\d.]+s \d+%: ([\d.]+)\+([\d.]+)\+([\d.]+) ms clock,.*?"
                    r"(?:\[([\w ]+)\])?(?: \(forced\))?$", re.MULTILINE)
 
+# Our second line: each stop, stop 2 as often as it was tried.
+DETAILS = re.compile(r"^gc \d+: \d+ stops, ([\d. ]+) ms;", re.MULTILINE)
+
 OPERATION_LIMITS = [(10 ** power, name) for power, name in (
     (2, "100 ns"), (3, "1 us"), (4, "10 us"), (5, "100 us"), (6, "1 ms"), (7, "10 ms"),
     (8, "100 ms"))]
@@ -66,7 +69,7 @@ class Cell:
 def columns_find(bench):
     """Every subject. All run without a large minimum heap: 4 MiB, as Go and libgc have it."""
     def ours(name, variant, method="", settings=(), debug=""):
-        env = {"GCALLOC_DEBUG": "gctrace=1" + debug, "GCALLOC_HEAPMIN": "4MiB",
+        env = {"GCALLOC_DEBUG": "gctrace=2" + debug, "GCALLOC_HEAPMIN": "4MiB",
                "GCALLOC_GOGC": str(bench.options.gogc)}
         env.update(settings)
         preload = None if variant == "gcalloc" else bench.library
@@ -100,13 +103,11 @@ def trace_take(cell, errors):
     cell.abandoned += measured.count("gc: cycle abandoned")
     found = TRACE.findall(measured)
     cell.cycles += len(found)
-    for first, middle, second, method in found:
-        cell.methods[method] += 1
-        if method == "stopped":
-            cell.first.append(float(first) + float(middle) + float(second))
-        else:
-            cell.first.append(float(first))
-            cell.second.append(float(second))
+    cell.methods.update(method for _, _, _, method in found)
+    details = [[float(stop) for stop in stops.split()] for stops in DETAILS.findall(measured)]
+    for first, *others in details or [(float(first), float(second)) for first, _, second, _ in found]:
+        cell.first.append(first)
+        cell.second += others
 
 
 def output_take(cell, output):

@@ -29,6 +29,7 @@
 #include <limits.h>
 
 #include "base/bits.h"
+#include "base/check.h"
 #include "base/options.h"
 #include "base/park.h"
 #include "base/sys.h"
@@ -47,10 +48,12 @@ enum {
     SWEEP_BATCH = 64,           /* spans swept without looking at the gate */
     ROUNDS = HOSTILE(8, 1),     /* of pre-cleaning */
     FEW_PAGES = HOSTILE(128, 1 << 20),            /* so few dirty pages are left to the stop */
-    ATTEMPTS = HOSTILE(4, 8),   /* at stop 2; the last one does it all */
+    ATTEMPTS = HOSTILE(5, 8),   /* at stop 2; the last one does it all */
     PRESSURE_LEAST_NS = 250000, PRESSURE_MOST_NS = 4000000,
-    STOP_PAGES = HOSTILE(1024, 1),           /* budget of the first attempt, doubled for each further one */
+    STOP_PAGES = HOSTILE(512, 1),            /* budget of the first attempt, doubled for each further one */
 };
+
+_Static_assert(ATTEMPTS + 1 < CYCLE_STOPS, "stop 1, and all attempts at stop 2");
 
 static const uint64_t STOP_BYTES = HOSTILE(512 * KIB, 256);
 static const uint64_t RETRY_NS = 10000000;
@@ -204,7 +207,8 @@ static uint64_t start(struct cycle_report *report, const struct stop_clock *cloc
     world_start();
     runtime_leave_task();
     dawdle();
-    report->stops++;
+    ASSERT(report->stops < CYCLE_STOPS);
+    report->stop_ns[report->stops++] = pause_ns;
     report->pause_ns += pause_ns;
     report->longest_pause_ns = max_size(report->longest_pause_ns, pause_ns);
     return pause_ns;
@@ -412,12 +416,13 @@ static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report 
 
     if (!stop(&clock, &report->abandoned))
         return FAILED;
-    report->concurrent_ns = clock.signal_ns - report->start_ns - report->setup_ns;
+    report->concurrent_ns =
+        clock.signal_ns - report->start_ns - report->setup_ns - report->termination_ns;
     enum outcome outcome = terminate_stopped(report, attempt);
 
     if (outcome == DONE)
         end_marking_stopped(report, hooks);
-    report->termination_ns = start(report, &clock);
+    report->termination_ns += start(report, &clock);
     return outcome;
 }
 

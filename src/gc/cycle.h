@@ -15,6 +15,8 @@
 enum gc_phase { GC_OFF, GC_MARKING, GC_SWEEPING };
 extern uint32_t gc_phase;       /* atomic, relaxed */
 
+enum { CYCLE_STOPS = 12 };      /* in one cycle, at most */
+
 /* How the objects were marked; the first two beside the running program. */
 enum cycle_method { METHOD_USERFAULT, METHOD_SNAPSHOT, METHOD_STOPPED };
 
@@ -26,9 +28,10 @@ struct cycle_report {
     enum cycle_method method;
     uint64_t start_ns;          /* monotonic time at the beginning */
     /* Wall clock.  setup: from the first stop signal of stop 1 until the world ran again.
-     * concurrent: from there to stop 2.  termination: stop 2.  With METHOD_STOPPED there is one
+     * termination: stop 2, all attempts at it.  concurrent: the rest.  With METHOD_STOPPED there is one
      * stop: setup is the time it took to stop, and termination all the rest. */
     uint64_t setup_ns, concurrent_ns, termination_ns;
+    uint64_t stop_ns[CYCLE_STOPS];      /* each of them */
     uint64_t longest_pause_ns;  /* of all stops */
     uint64_t pause_ns;          /* sum of all stops */
     uint64_t mark_cpu_ns;       /* all markers but the program's threads */

@@ -30,6 +30,7 @@ static struct {
     struct userfault userfault;
     struct pagemap pagemap;
     struct page_range *ranges;  /* from meta_alloc */
+    long listed;                /* of them in use */
     bool open;
 } dirty = { .userfault.fd = -1, .pagemap.fd = -1 };
 
@@ -140,18 +141,22 @@ bool dirty_arm(void)
     return true;
 }
 
-/* Rescans the ranges of one list; returns their pages. */
-static long rescan_ranges(long count)
+static long listed_pages(long from)
 {
     long pages = 0;
 
-    for (long i = 0; i < count; i++) {
+    for (long i = from; i < dirty.listed; i++)
         pages += (long)((dirty.ranges[i].high - dirty.ranges[i].low) / VM_PAGE);
+    return pages;
+}
+
+static void rescan_listed(bool running)
+{
+    for (long i = 0; i < dirty.listed; i++)
         if (options.mutate != 2)
             mark_rescan(dirty.ranges[i].low, dirty.ranges[i].high);
-    }
-    mark_rescan_end();
-    return pages;
+    mark_rescan_end(running);
+    dirty.listed = 0;
 }
 
 /* All of a run counts as written. */
@@ -160,17 +165,23 @@ static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
     if (rearm && (!register_heap() || pagemap_arm(&dirty.pagemap, low, high) != 0))
         return -1;
     mark_rescan(low, high);
-    mark_rescan_end();
+    mark_rescan_end(rearm);
     return (long)((high - low) / VM_PAGE);
 }
 
+/* What is armed again is rescanned at once, for it is known here only; the rest is listed as long as the
+ * list has room. */
 static long rescan_run(const struct run *run, bool rearm, long max_pages)
 {
     uintptr_t low = page_address(run->low), high = page_address(run->high), next;
     long pages = 0;
 
     while (low < high && pages <= max_pages) {
-        long count = pagemap_written(&dirty.pagemap, low, high, rearm, dirty.ranges, RANGES, &next);
+        if (rearm || dirty.listed == RANGES)
+            rescan_listed(rearm);
+        long from = dirty.listed;
+        long count = pagemap_written(&dirty.pagemap, low, high, rearm, dirty.ranges + from,
+                                     (size_t)(RANGES - from), &next);
 
         if (count == -EPERM) {
             long whole = rescan_whole(low, high, rearm);
@@ -178,7 +189,8 @@ static long rescan_run(const struct run *run, bool rearm, long max_pages)
         }
         if (count < 0 || next <= low)
             return -1;
-        pages += rescan_ranges(count);
+        dirty.listed += count;
+        pages += listed_pages(from);
         low = next;
     }
     return pages;
@@ -189,6 +201,7 @@ long dirty_rescan(bool rearm, long max_pages)
     struct run run = { 0, 0 };
     long pages = 0;
 
+    dirty.listed = 0;
     while (pages <= max_pages && next_run(run.high, &run)) {
         long found = rescan_run(&run, rearm, max_pages - pages);
 
@@ -196,6 +209,8 @@ long dirty_rescan(bool rearm, long max_pages)
             return -1;
         pages += found;
     }
+    if (pages <= max_pages)     /* else it is all done again, and not in this stop */
+        rescan_listed(rearm);
     return pages;
 }
 

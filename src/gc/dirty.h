@@ -24,8 +24,9 @@ struct userfault *dirty_userfault(void);
 bool dirty_arm(void);
 /* Rescans (mark.h) what was written since it was armed.  rearm: the world runs, and what is
  * rescanned is armed again.  Otherwise it is stopped, everything stays as written, and the
- * function gives up after max_pages.  Returns how many pages (of 4096 bytes) it looked at, more than
- * max_pages when it gave up; -1: tracking was lost. */
+ * function gives up when there are more than max_pages, of which it has scanned none, or few.
+ * Returns how many pages (of 4096 bytes) there were, more than max_pages when it gave up; -1: tracking
+ * was lost. */
 long dirty_rescan(bool rearm, long max_pages);
 /* After stop 2, world running, in pieces too: nothing is armed any more, and the program's next writes
  * cost no fault. */

@@ -498,10 +498,11 @@ void mark_rescan(uintptr_t low, uintptr_t high)
     }
 }
 
-void mark_rescan_end(void)
+void mark_rescan_end(bool running)
 {
     trace_again_end(&leader()->tracer);
-    trace_own(&leader()->tracer);
+    if (running)
+        trace_own(&leader()->tracer);
 }
 
 void mark_keep(void)

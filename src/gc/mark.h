@@ -81,8 +81,9 @@ void mark_walk(enum mark_walk walk, uint32_t workers);
 /* The marked objects in [low, high), which was written to, are looked at again there; so are those
  * kept.  Between mark_open_job and mark_close_job, or stopped. */
 void mark_rescan(uintptr_t low, uintptr_t high);
-/* After some calls of it, and before the pages may be armed again. */
-void mark_rescan_end(void);
+/* After some calls of it, and before the pages may be armed again; running: and what they lead to, some at
+ * least.  In a stop that is left to mark_finish_stopped, which has a budget. */
+void mark_rescan_end(bool running);
 /* Stop 2: what the barrier recorded. */
 void mark_barrier_stopped(void);
 /* Stop 2: the leader alone traces at most so many bytes.  True: to closure. */

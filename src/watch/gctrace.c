@@ -88,11 +88,15 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
 /* The second line of gctrace=2. */
 static size_t format_details(char *out, size_t bytes, const struct cycle_report *report)
 {
-    return fmt_format(out, bytes,
-                      "gc %lu: %u stops, longest %s ms; %lu KB scanned, of them %lu by assists; "
+    size_t used = fmt_format(out, bytes, "gc %lu: %u stops,", report->number, report->stops);
+
+    for (uint32_t i = 0; i < report->stops; i++)
+        used += fmt_format(out + used, bytes - used, " %s", ms(report->stop_ns[i]).text);
+    return used +
+           fmt_format(out + used, bytes - used,
+                      " ms; %lu KB scanned, of them %lu by assists; "
                       "dirty pages: %lu precleaned, %lu in stop 2, writers slowed by %s ms; %lu KB kept, %lu "
                       "rescans\n",
-                      report->number, report->stops, ms(report->longest_pause_ns).text,
                       report->scanned_bytes >> 10, report->assist_bytes >> 10,
                       report->precleaned_pages, report->stopped_pages, ms(report->pressure_ns).text,
                       report->kept_bytes >> 10, report->rescans);

@@ -74,7 +74,7 @@ long dirty_rescan(bool rearm, long max_pages)
         pages++;
         mark_rescan(low, low + 4096);
     }
-    mark_rescan_end();
+    mark_rescan_end(rearm);
     return pages;
 }
 
