@@ -10,7 +10,8 @@
  * Chosen by the compiler's command line: BENCH_HEAP_GCALLOC (this library's gc_alloc, linked
  * statically), BENCH_HEAP_LIBGC (Boehm, Demers, Weiser: GC_MALLOC; incremental when the environment
  * has BENCH_INCREMENTAL), BENCH_HEAP_LEAK (malloc, and never free: for a malloc that collects),
- * else malloc and free.
+ * BENCH_HEAP_BUMP (no heap at all: the next bytes of memory that HEAP_INIT has brought in; what a
+ * program takes then is its own work, and no collector can be faster), else malloc and free.
  */
 #ifndef BENCH_GCHEAP_H
 #define BENCH_GCHEAP_H
@@ -78,6 +79,73 @@ static inline void heap_init(void)
 static inline uint64_t heap_cycles(void)
 {
     return GC_get_gc_no();
+}
+
+static inline uint64_t heap_last_stop_ns(void)
+{
+    return 0;
+}
+
+static inline uint64_t heap_stops_ns(void)
+{
+    return 0;
+}
+
+#elif defined(BENCH_HEAP_BUMP)
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#define HEAP_COLLECTS 1
+#define HEAP_INIT() heap_init()
+#define HEAP_NEW(size) heap_bump(size)
+#define HEAP_NEW_BYTES(size) heap_bump(size)
+#define HEAP_STORE(slot, value) (*(slot) = (value))
+#define HEAP_DROP(block) ((void)(block))
+#define HEAP_COLLECT() ((void)0)
+
+enum { HEAP_CHUNK = 1 << 20 };
+static const size_t heap_bytes = (size_t)1536 << 20;
+static char *heap_base;
+static _Atomic size_t heap_used;
+static __thread char *heap_next, *heap_end;
+
+static inline void heap_init(void)
+{
+    heap_base = mmap(NULL, heap_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (heap_base == MAP_FAILED) {
+        fputs("no memory for a heap without a collector\n", stderr);
+        exit(1);
+    }
+}
+
+static __attribute__((noinline)) void *heap_more(size_t size)
+{
+    size_t chunk = size > HEAP_CHUNK ? size : HEAP_CHUNK;
+    size_t used = atomic_fetch_add(&heap_used, chunk);
+    if (used + chunk > heap_bytes)
+        return NULL;
+    heap_next = heap_base + used + size;
+    heap_end = heap_base + used + chunk;
+    return heap_base + used;
+}
+
+static inline void *heap_bump(size_t size)
+{
+    size = (size + 7) / 8 * 8;
+    if ((size_t)(heap_end - heap_next) < size)
+        return heap_more(size);
+    char *block = heap_next;
+    heap_next += size;
+    return block;
+}
+
+static inline uint64_t heap_cycles(void)
+{
+    return 0;
 }
 
 static inline uint64_t heap_last_stop_ns(void)

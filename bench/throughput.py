@@ -38,7 +38,9 @@ def columns_find(bench):
         preload = None if variant == "gcalloc" else bench.library
         return Column(subjects.Subject(name, preload, settings, is_peer=False), variant)
 
-    return [
+    # What needs no more memory than bench/gcheap.h has.
+    bump = [Column(subjects.Subject("no heap"), "bump")] if bench.options.scale <= 1 else []
+    return bump + [
         Column(subjects.Subject("glibc"), "malloc"),
         ours("ours manual", "malloc", GCALLOC_MODE="manual"),
         ours("ours collect", "malloc", GCALLOC_MODE="collect"),
@@ -207,7 +209,8 @@ def main():
     bench = driver.Bench(options, "throughput")
     driver.packages_install(options, "--go")
     driver.library_copy(bench)
-    built = variants.programs_build(bench, list(dict.fromkeys(program for program, _ in PASSES)))
+    built = variants.programs_build(bench, list(dict.fromkeys(program for program, _ in PASSES)),
+                                    variants.USUAL + ("bump",))
     columns = [column for column in columns_find(bench)
                if column.subject.preload is None or os.path.exists(column.subject.preload)]
     points = [] if options.no_curve else points_find()

@@ -7,7 +7,7 @@ import driver
 
 def variants_of(bench):
     """Variant of a program -> what the compiler is told."""
-    variants = {"malloc": [], "leak": ["-DBENCH_HEAP_LEAK"]}
+    variants = {"malloc": [], "leak": ["-DBENCH_HEAP_LEAK"], "bump": ["-DBENCH_HEAP_BUMP"]}
     if os.path.exists(bench.archive):
         variants["gcalloc"] = ["-DBENCH_HEAP_GCALLOC", "-I" + os.path.join(driver.ROOT, "include"),
                                bench.archive, "-lpthread"]
@@ -32,7 +32,10 @@ def go_build(bench, program):
     return done.returncode == 0
 
 
-def programs_build(bench, programs, wanted=("malloc", "leak", "gcalloc", "libgc", "go")):
+USUAL = ("malloc", "leak", "gcalloc", "libgc", "go")
+
+
+def programs_build(bench, programs, wanted=USUAL):
     """(program, variant) pairs that exist now."""
     built = set()
     for program in programs:
