@@ -185,7 +185,7 @@ def curve_parts(bench, points):
     return ["## The same memory: our fastest setting that needs no more than the peer",
             equal_memory_table(panels),
             "## The trade of memory for time (plotted in %s)" % os.path.relpath(path, driver.ROOT),
-            "gc_alloc and Go: GOGC, with a minimum heap of 10 and 4 MiB x GOGC / 100; libgc: "
+            "gc_alloc and Go: GOGC, with a minimum heap of 11 and 4 MiB x GOGC / 100; libgc: "
             "GC_FREE_SPACE_DIVISOR.",
             curve_table(panels)]
 

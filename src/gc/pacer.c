@@ -56,7 +56,7 @@ enum {
     CRAMPED_SHARE = 32,
 };
 
-#define GC_HEAP_MIN (10 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
+#define GC_HEAP_MIN (11 * MIB)   /* at 100 percent; less is not worth a cycle's fixed costs */
 #define RUNWAY_ENOUGH (4 * MIB) /* a trigger this near to the goal is not too near */
 #define DISTANCE_LEAST (64 * KIB)
 #define PATIENCE_ENOUGH GIB     /* what a cycle may be put off by beyond a second distance */

@@ -7,7 +7,7 @@
  * LOCKING  None: one caller at a time.  Who wants a number without the caller's lock reads a copy.
  *
  *          gc_alloc memory follows Go: goal = live + (live + roots) * percent / 100, at least
- *          10 MiB * percent / 100 (Go: 4); malloc blocks count as roots.  malloc memory in mode collect: no
+ *          11 MiB * percent / 100 (Go: 4); malloc blocks count as roots.  malloc memory in mode collect: no
  *          cycle below heap_min, and the distance is stretched, up to 8 times, while
  *          cycles find next to no garbage, for a program that frees what it
  *          allocates must not pay.  The memory limit overrides both.

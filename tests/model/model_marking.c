@@ -353,7 +353,7 @@ static void test_first_cycles_of_each_kind(void **state)
             tick(&s);
         uint64_t first = heap(&s);
 
-        assert_in_range(first, gc ? 10 * MIB * 8 / 10 : 64 * MIB, (gc ? 10 : 65) * MIB);
+        assert_in_range(first, gc ? 11 * MIB * 8 / 10 : 64 * MIB, (gc ? 11 : 65) * MIB);
     }
 }
 

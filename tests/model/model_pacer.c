@@ -553,7 +553,7 @@ static void test_gc_goal_is_gos(void **state)
     struct program p = start(false, 100);
 
     (void)state;
-    assert_int_equal(p.pacer.goal, 10 * MIB);   /* Go: 4 */
+    assert_int_equal(p.pacer.goal, 11 * MIB);   /* Go: 4 */
     p.gc_live = 100 * MIB;
     p.roots = 10 * MIB;
     collect(&p);
@@ -566,7 +566,7 @@ static void test_gc_goal_is_gos(void **state)
     p.gc_live = MIB;
     p.roots = 0;
     collect(&p);
-    assert_int_equal(p.pacer.goal, 20 * MIB);
+    assert_int_equal(p.pacer.goal, 22 * MIB);
     p.knobs.percent = 0;
     collect(&p);
     assert_int_equal(p.pacer.goal, MIB);
