@@ -529,7 +529,8 @@ static void test_assist(void **state)
 
 /* --- stop 2 -------------------------------------------------------------------------------------- */
 
-static uintptr_t lists[8];
+static uintptr_t *trees[8][6 << 10];
+static size_t tree_nodes;
 static uint32_t late_words, late_seen;
 static bool late_by_page;
 
@@ -541,25 +542,20 @@ static void deepen(void)
     if (late_seen == late_words)
         return;
     if (late_by_page)
-        put(&large[late_seen], lists[late_seen]);
+        for (int i = 0; i < 64; i++)    /* more than a marker would leave in its queue */
+            put(&large[late_seen * 64 + i], word_of(trees[late_seen][i]));
     else
-        fake_stack[late_seen] = lists[late_seen];
+        fake_stack[late_seen] = word_of(trees[late_seen][0]);
     late_seen++;
 }
 
-/* A list, each node of which names some farther on as well: a marker soon knows of many. */
-static void *make_list(size_t bytes)
+static void make_tree(uint32_t n, size_t bytes)
 {
-    static uintptr_t *made[6 << 10];
-    size_t count = 0;
-
-    for (; count * 1024 < bytes; count++) {
-        made[count] = fake_alloc(KIND_GC, 1024);
-        made[count][100] = count > 0 ? word_of(made[count - 1]) : 0;
-        for (size_t i = 0; i < 20; i++)
-            made[count][101 + i] = word_of(made[count * i / 20]);
-    }
-    return made[count - 1];
+    tree_nodes = bytes / 1024;
+    for (size_t i = 0; i < tree_nodes; i++)
+        trees[n][i] = fake_alloc(KIND_GC, 1024);
+    for (size_t i = 1; i < tree_nodes; i++)
+        trees[n][(i - 1) / 2][100 + i % 2] = word_of(trees[n][i]);
 }
 
 static void test_stop_2_has_a_budget(void **state)
@@ -578,7 +574,7 @@ static void test_stop_2_has_a_budget(void **state)
         large = fake_alloc(KIND_MALLOC, 4096);
         fake_roots[0] = word_of(large);
         for (uint32_t n = 0; n < case_now->words; n++)
-            lists[n] = word_of(make_list(case_now->bytes));
+            make_tree(n, case_now->bytes);
         fake_help_asked = 0;
         late_words = case_now->words;
         late_seen = 0;
@@ -588,12 +584,10 @@ static void test_stop_2_has_a_budget(void **state)
         assert_int_equal(report.stops, late_by_page ? case_now->by_page : case_now->stops);
         /* Three beside the program; all CPUs, once there was too much to do in a stop.  (None comes.) */
         assert_int_equal(fake_help_asked, 3 + (report.stops - 2) * 15);
-        uint64_t live = 0;
         for (uint32_t n = 0; n < late_seen; n++)
-            for (uintptr_t *node = (uintptr_t *)lists[n]; node != NULL;
-                 node = (uintptr_t *)node[100], live += 1024)
-                assert_true(is_marked(node));
-        assert_int_equal(report.gc_live, live);
+            for (size_t node = 0; node < tree_nodes; node++)
+                assert_true(is_marked(trees[n][node]));
+        assert_int_equal(report.gc_live, late_seen * case_now->bytes);
         assert_true(report.longest_pause_ns <= report.pause_ns);
         teardown(state);
     }
