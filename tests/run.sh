@@ -53,7 +53,7 @@ unit_sources() {
     case $1 in
     test_proc | test_options | test_host) echo $base $os ;;
     test_roots*) echo $base $os src/heap/arena.c src/heap/ceded.c src/world/roots*.c ;;
-    test_heap | test_pages) echo $base $os $heap ;;
+    test_heap | test_huge | test_pages) echo $base $os $heap ;;
     test_stop_handlers) echo $base $os $heap $world src/api/wrap_signal.c ;;
     test_thread | test_stop*) echo $base $os $heap $world ;;
     test_worklist) echo $base $os $heap src/gc/worklist.c ;;
@@ -147,7 +147,7 @@ stress() {
     stress_one eintr 120
     stress_one realloc_large 60
     stress_one realloc_large 60 GCALLOC_DEBUG=failvm=7
-    stress_one realloc_large 60 GCALLOC_DEBUG=mark=3,gcstress=16384
+    stress_one realloc_large 60 GCALLOC_DEBUG=mark=3,gcstress=16384,hugepages=2
     stress_one wrappers 200
     stress_one snapshot 120
     stress_one memory 120

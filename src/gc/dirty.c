@@ -24,6 +24,7 @@ enum {
     RANGES = HOSTILE(2048, 1),
     PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
     PIECE_PAUSE_NS = 50000,
+    HUGE_PAGES = 256,           /* 2 MiB: to arm a part of a huge page, the kernel splits it */
 };
 
 static struct {
@@ -103,7 +104,7 @@ static bool next_run(size_t from, struct run *run)
         next = next_page(high, end, true);
     }
     run->low = low;
-    run->high = min_size(high, low + PIECE_PAGES);
+    run->high = min_size(high, align_down(low + PIECE_PAGES, HUGE_PAGES));
     return low < end;
 }
 

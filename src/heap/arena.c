@@ -105,8 +105,11 @@ size_t arena_grow_locked(size_t pages)
 
     if (pages > arena.heap.reserved >> PAGE_SHIFT || least > arena.heap.reserved)
         return 0;
-    size_t target = min_size(max_size(align_up(least, HEAP_STEP), before + step),
-                             arena.heap.reserved);
+    size_t target = max_size(align_up(least, HEAP_STEP), before + step);
+
+    if (step >= HUGE_PAGE)
+        target = align_up(target, HUGE_PAGE);       /* whole ones only: heap/huge.h */
+    target = min_size(target, arena.heap.reserved);
 
     if (!region_ensure(&arena.map, (target >> PAGE_SHIFT) * sizeof(uint64_t), META_STEP) ||
         !region_ensure(&arena.zero, chunk_bytes(target >> PAGE_SHIFT), 4 * KIB))

@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "heap/bins.h"
+#include "heap/huge.h"
 #include "os/vm.h"
 
 enum {
@@ -331,6 +332,7 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
 struct span *pages_alloc_small(unsigned span_class, size_t pages, uint32_t sweepgen)
 {
     const struct size_class *class = &size_classes[span_class_size_class(span_class)];
+    uintptr_t fault = 0;
     bool zeroed;
 
     lock_acquire(&pages_lock);
@@ -339,10 +341,12 @@ struct span *pages_alloc_small(unsigned span_class, size_t pages, uint32_t sweep
     if (span != NULL) {
         pages_stats.small_spans++;
         pages_stats.small_bytes += (size_t)span->pages << PAGE_SHIFT;
+        fault = huge_follow_locked(span);
     }
     size_t over = pages_over_limit_locked();
 
     lock_release(&pages_lock);
+    huge_fault(fault);
     pages_release_over_limit(over);
     return span;
 }

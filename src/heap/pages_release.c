@@ -21,10 +21,12 @@
 #include "heap/pages_release.h"
 
 #include "base/options.h"
+#include "heap/huge.h"
 #include "os/host.h"
 #include "os/vm.h"
 
 enum {
+    HUGE_PAGES = 256,           /* a piece ends where 2 MiB do: the kernel need not split a huge page */
     PIECE_PAGES = 512,          /* 4 MiB: about 270 us */
     STEP_PIECES = 32,           /* in one step, 4 MiB together: some 2 us each if small */
     LOOK_CHUNKS = 8192,         /* 4 GiB of heap looked through at a time: some 20 us under HEAP */
@@ -86,7 +88,7 @@ static struct piece piece_below(const struct search *search, size_t top, size_t 
             break;
         if (chunk->held & bit)
             low = page;
-        if (page == 0)
+        if (page == 0 || (page % HUGE_PAGES == 0 && looked + HUGE_PAGES >= most))
             break;
     }
     return (struct piece){ .page = low, .pages = top + 1 - low };
@@ -160,6 +162,7 @@ static size_t release_down(uint64_t age, size_t most, uint64_t *count)
 
     lock_acquire(&pages_lock);
     pages_file_kept_locked();
+    huge_close_locked(age);
     struct search search = { .page = heap_end(), .chunks = SIZE_MAX, .age = (uint32_t)age,
                              .now = (uint32_t)pages_now_ms() };
 
@@ -273,6 +276,7 @@ uint64_t pages_scavenge(uint64_t now_ms, uint64_t retain_bytes)
 
     lock_acquire(&pages_lock);
     pages_file_kept_locked();
+    huge_close_locked(HOT_MS);
     uint64_t pace = has_collapsed_locked() ? PACE_COLLAPSED : PACE;
 
     wake_at = pages_idle < WORTH_PAGES && waker != NULL ? WORTH_PAGES : SIZE_MAX;
@@ -323,6 +327,7 @@ void pages_idle_check(void)
         return;
     lock_acquire(&pages_lock);
     pages_file_kept_locked();
+    huge_close_locked(HOT_MS);
     if (pages_idle >= WORTH_PAGES)
         step_locked(now, 0);
     lock_release(&pages_lock);

@@ -35,6 +35,11 @@ unsigned vm_resident_share(const void *address, size_t bytes);
 /* Makes a ready range of any length, at a page's start, read as zero, like memset, but leaves alone
  * what is not in memory: no page fault for it, and no memory. */
 void vm_clear(void *address, size_t bytes);
+/* From now on a fault in [low, high), and in what vm_renew makes of it, brings a huge page only where
+ * vm_ask_huge says so.  Only one such range.  False: the kernel knows no huge pages. */
+bool vm_ask_for_huge(uintptr_t low, uintptr_t high);
+/* Faults in this part of it, 2 MiB aligned, shall bring huge pages, or no more.  What is there stays. */
+bool vm_ask_huge(void *address, size_t bytes, bool yes);
 /* Ready memory anywhere, outside every reservation.  NULL when refused. */
 void *vm_map(size_t bytes);
 void vm_unmap(void *address, size_t bytes);

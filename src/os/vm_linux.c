@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/atomics.h"
+#include "base/bits.h"
 #include "base/check.h"
 #include "base/options.h"
 #include "base/sys.h"
@@ -100,9 +101,38 @@ bool vm_move(void *from, void *to, size_t bytes)
     die("out of address space while moving %zu bytes", bytes);
 }
 
+/* Where huge pages come only when asked for.  Atomic, relaxed: written once, under HEAP. */
+static uintptr_t asked_low, asked_high;
+
+static bool advise(uintptr_t address, size_t bytes, int advice)
+{
+    return sys_call3(SYS_madvise, (long)address, (long)bytes, advice) == 0;
+}
+
 bool vm_renew(void *address, size_t bytes)
 {
-    return !injected_failure() && map(address, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) == address;
+    uintptr_t low = max_size((uintptr_t)address, load_relaxed(&asked_low));
+    uintptr_t high = min_size((uintptr_t)address + bytes, load_relaxed(&asked_high));
+
+    if (injected_failure() || map(address, bytes, PROT_READ | PROT_WRITE, MAP_FIXED) != address)
+        return false;
+    if (low < high)             /* else it could not merge with its neighbours */
+        advise(low, high - low, MADV_NOHUGEPAGE);
+    return true;
+}
+
+bool vm_ask_for_huge(uintptr_t low, uintptr_t high)
+{
+    if (!advise(low, high - low, MADV_NOHUGEPAGE))
+        return false;
+    store_relaxed(&asked_low, low);
+    store_relaxed(&asked_high, high);
+    return true;
+}
+
+bool vm_ask_huge(void *address, size_t bytes, bool yes)
+{
+    return advise((uintptr_t)address, bytes, yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident)

@@ -55,8 +55,8 @@ torture 8 12 "$check,gcstress=256,verify=1"
 torture 64 12 "$check,gcstress=1024"
 torture 4 6 poison=1
 torture 4 8 poison=1,gcstress=256,verify=1      # frees are fast, which gccheckmark forbids
-torture 4 8 "$check,gcstress=64,workers=16"
-torture 4 8 "$check,gcstress=256,mark=2"
+torture 4 8 "$check,gcstress=64,workers=16,hugepages=2"
+torture 4 8 "$check,gcstress=256,mark=2,hugepages=2"
 torture 4 6 "$check,gcstress=256,mark=3"
 torture 4 8 "$check,gcstress=256" GCALLOC_BARRIER=pages
 torture 4 8 "$check,gcstress=256" GCALLOC_MODE=manual
