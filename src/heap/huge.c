@@ -1,10 +1,10 @@
 /* huge.c -- see huge.h
  *
- * When a span of small blocks is the first of 2 MiB that hold no memory, in a heap that has grown to them by
- * such spans, the kernel is told to use a huge page there, and there only: the rest of the heap is told the
- * opposite.  So nothing is ever filled up behind our back (khugepaged would, after parts of a huge page
- * have been returned), a large block that is touched here and there stays small, and the heap is two
- * mappings more.  Memory that was returned to the OS is fresh again.
+ * When a span of blocks of up to 2 KiB is the first of 2 MiB that hold no memory, and most of the 2 MiB
+ * before it are such spans, the kernel is told to use a huge page there, and there only: the rest of the
+ * heap is told the opposite.  So nothing is ever filled up behind our back (khugepaged would, after parts
+ * of a huge page have been returned), a large block that is touched here and there stays small, and the
+ * heap is two mappings more.  Memory that was returned to the OS is fresh again.
  *
  * Whoever took the span touches it, for what that costs tells whether it pays.  Most machines clear a huge
  * page in a quarter of the time of 512 faults; but a virtual machine that reports its free memory to
@@ -22,7 +22,8 @@
 
 enum {
     WINDOW_PAGES = 256,         /* 2 MiB */
-    STEADY_PAGES = 192,         /* of small spans were cut since the last such boundary */
+    DENSE_PAGES = 192,          /* of the 2 MiB before are spans of slots ... */
+    DENSE_BYTES = 2048,         /* ... so small that no page between them is left out */
     LEAST_PAGES = 4096,         /* 32 MiB in use: the 2 MiB ahead are 6 % of it at most */
     DEAR_NS = 1000000,          /* 512 small faults take 0.1 to 0.8 ms */
     PAUSE_MS = 10000,
@@ -33,7 +34,6 @@ enum policy { UNTRIED, ASKED_FOR, UNASKED };
 /* HEAP. */
 static AT_START struct {
     enum policy policy;
-    size_t steady;              /* pages of small spans since one was the first of 2 MiB */
     size_t page;                /* of the heap, where the window begins; 0: none */
     bool filled;                /* it is one huge page */
     uint64_t paused_until;      /* ms */
@@ -62,6 +62,29 @@ static bool is_fresh(const struct span *span, size_t after, size_t end)
         if ((chunk->free & ~chunk->held & mask) != mask)
             return false;
     return true;
+}
+
+static bool is_dense(const struct span *span)
+{
+    return span != NULL && load_relaxed(&span->state) == SPAN_SMALL && span->slot_bytes <= DENSE_BYTES;
+}
+
+/* HEAP held: spans in use stay what they are. */
+static bool follows_dense(size_t end)
+{
+    size_t page = end > WINDOW_PAGES ? end - WINDOW_PAGES : 0, dense = 0;
+
+    while (page < end) {
+        const struct span *span = span_of(page_address(page));
+        size_t next = page + 1;
+
+        if (is_dense(span)) {
+            next = min_size((heap_offset(span->base) >> PAGE_SHIFT) + span->pages, end);
+            dense += next - page;
+        }
+        page = next;
+    }
+    return dense >= DENSE_PAGES;
 }
 
 /* What nobody has used of a huge page is memory, too. */
@@ -104,14 +127,8 @@ uintptr_t huge_follow_locked(const struct span *span)
     size_t page = heap_offset(span->base) >> PAGE_SHIFT, after = page + span->pages;
     size_t first = align_up(page, WINDOW_PAGES);
 
-    window.steady += span->pages;
-    if (LIKELY(first >= after))
-        return 0;
-    bool steady = window.steady >= STEADY_PAGES;
-
-    window.steady = 0;
-    if (!steady || window.policy == UNASKED || !is_wanted() ||
-        !is_fresh(span, after, first + WINDOW_PAGES))
+    if (LIKELY(first >= after) || window.policy == UNASKED || !is_dense(span) || !is_wanted() ||
+        !is_fresh(span, after, first + WINDOW_PAGES) || !follows_dense(first))
         return 0;
     return open_window(first);
 }
