@@ -2,7 +2,9 @@
  *
  * Written to be evidently right rather than fast: one worker, no queue, one test a word.  What
  * counts as an object and as a pointer is what trace.c says: object.h, and in stacks also
- * one past the end.
+ * one past the end -- unless another object begins there.  For a parked thread goes on to the end of its
+ * call, and may store a word on its stack that the markers saw elsewhere (what pthread_join returns):
+ * it names the one that begins there, and nobody is to blame for the one before.
  */
 #include "gc/checkmark.h"
 
@@ -191,7 +193,8 @@ static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
 
         memcpy(&word, at, sizeof word);
         reach_word(word, &from);
-        if (kind == ROOT_STACK && word % 8 == 0 && (uintptr_t)at % 8 == 0)
+        if (kind == ROOT_STACK && word % 8 == 0 && (uintptr_t)at % 8 == 0 &&
+            !is_object(object_of_word(word)))
             reach_word(word - 1, &from);
     }
     close_reached();

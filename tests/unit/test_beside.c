@@ -183,7 +183,7 @@ static void store_alone(void)
         memcpy(holders[i] + i * 4, &word, sizeof word);
         mark_rescan(align_down(word_of(holders[i]), 4096), align_down(word_of(holders[i]), 4096) + 4096);
     }
-    mark_rescan_end();
+    mark_rescan_end(true);
 }
 
 static void test_rescan_of_lone_words(void **state)

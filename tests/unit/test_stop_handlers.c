@@ -123,12 +123,59 @@ static void a_call_that_was_wound_back_goes_on(void **state)
     assert_int_equal(worker->done, 1);
 }
 
+static void *suspend(void *argument)
+{
+    struct worker *worker = argument;
+    sigset_t usr1, none;
+
+    sigemptyset(&none);
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    thread_attach();
+    run_worker(worker);
+    while (load_relaxed(&quit) == 0) {
+        sigsuspend(&none);
+        worker->done++;
+        store_release(&worker->counter, load_relaxed(&handled));
+    }
+    thread_detach();
+    return NULL;
+}
+
+/* Our signal comes right behind the program's: perhaps when its handler has returned to the instruction
+ * after the call, with EINTR, and that has not run yet.  The call must not be made again, for its signal
+ * has been.  (It may return once more for nothing: world/rewind.c.) */
+static void sigsuspend_is_not_made_again(void **state)
+{
+    struct sigaction action = { .sa_handler = count_signal };
+
+    (void)state;
+    sigaction(SIGUSR1, &action, NULL);
+    store_relaxed(&handled, 0);
+    store_relaxed(&quit, 0);
+    start_worker(2, suspend);
+    for (uint32_t i = 1; i <= 500; i++) {
+        pthread_kill(workers[2].thread, SIGUSR1);
+        stop_surely();
+        start();
+        uint64_t end = now_ms() + 5000;
+        while (load_acquire(&workers[2].counter) != i && now_ms() < end)
+            sched_yield();
+        assert_int_equal(workers[2].counter, i);
+    }
+    store_relaxed(&quit, 1);
+    pthread_kill(workers[2].thread, SIGUSR1);
+    join_worker(2);
+}
+
 int main(void)
 {
     struct spilled_registers save;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_handler_ends_the_call_that_was_wound_back),
         cmocka_unit_test(a_call_that_was_wound_back_goes_on),
+        cmocka_unit_test(sigsuspend_is_not_made_again),
     };
 
     main_registers = &save;
