@@ -239,7 +239,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t bytes)
     return refill_and_allocate(&request);
 }
 
-void *alloc_calloc(size_t bytes)
+FAST void *alloc_calloc(size_t bytes)
 {
     struct request request = { .bytes = bytes + malloc_pad() };
 

@@ -264,7 +264,7 @@ INLINE void *realloc_small(void *block, size_t bytes)
     return fresh;
 }
 
-void *alloc_realloc(void *block, size_t bytes)
+FAST void *alloc_realloc(void *block, size_t bytes)
 {
     void *done = realloc_small(block, bytes);
 

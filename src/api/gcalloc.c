@@ -28,12 +28,12 @@ INLINE void *allocate(size_t bytes, enum kind kind)
     return LIKELY(object != NULL) ? object : no_memory();
 }
 
-EXPORT void *gc_alloc(size_t bytes)
+EXPORT FAST void *gc_alloc(size_t bytes)
 {
     return allocate(bytes, KIND_GC);
 }
 
-EXPORT void *gc_alloc_noscan(size_t bytes)
+EXPORT FAST void *gc_alloc_noscan(size_t bytes)
 {
     return allocate(bytes, KIND_NOSCAN);
 }

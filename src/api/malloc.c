@@ -169,22 +169,22 @@ static int mallopt_body(int parameter)
 
 /* ---- The names of the C library's headers ---- */
 
-EXPORT void *malloc(size_t bytes)
+EXPORT FAST void *malloc(size_t bytes)
 {
     return malloc_body(bytes);
 }
 
-EXPORT void free(void *block)
+EXPORT FAST void free(void *block)
 {
     free_body(block);
 }
 
-EXPORT void *calloc(size_t count, size_t size)
+EXPORT FAST void *calloc(size_t count, size_t size)
 {
     return calloc_body(count, size);
 }
 
-EXPORT void *realloc(void *block, size_t bytes)
+EXPORT FAST void *realloc(void *block, size_t bytes)
 {
     return realloc_body(block, bytes);
 }

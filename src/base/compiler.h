@@ -18,6 +18,9 @@
 #define NORETURN __attribute__((noreturn))
 #define EXPORT __attribute__((visibility("default")))
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+/* A function that begins a cache line.  Where the instructions of a fast path fall is worth 7 to 10 % of
+ * its time; all functions so would cost every process some pages of code more. */
+#define FAST __attribute__((aligned(64)))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define UNUSED __attribute__((unused))
 #define TLS_INITIAL_EXEC __thread __attribute__((tls_model("initial-exec")))

@@ -477,7 +477,7 @@ static uint32_t make_room(struct mcache *cache, unsigned span_class)
     return (uint32_t)min_size(want, class->room);
 }
 
-uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
+FAST uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 {
     uint32_t want = make_room(cache, span_class);
 

@@ -327,7 +327,7 @@ static void look_ahead(const struct cached *entry)
     PREFETCH_WRITE(&span->bits[(uint32_t)(entry->state - span->slot_state) >> 6]);
 }
 
-void cached_release(const struct cached *entry, uint32_t count)
+FAST void cached_release(const struct cached *entry, uint32_t count)
 {
     const struct cached *end = entry + count;
 
