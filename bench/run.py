@@ -44,7 +44,7 @@ COLLECTOR_PASSES = {"binarytrees": [["--only=trees_1thr"], ["--only=trees_2thr"]
 MODES = {
     "quick": dict(rounds=3, memory_rounds=1, real_rounds=1, scale=0.5, real=0.5, spawns=50,
                   collector_rounds=1, collector_scale=1.0),
-    "full": dict(rounds=7, memory_rounds=3, real_rounds=3, scale=1.0, real=1.0, spawns=1000,
+    "full": dict(rounds=5, memory_rounds=3, real_rounds=3, scale=1.0, real=1.0, spawns=1000,
                  collector_rounds=2, collector_scale=2.0),
     "smoke": dict(rounds=1, memory_rounds=1, real_rounds=1, scale=0.02, real=0.05, spawns=2,
                   collector_rounds=1, collector_scale=0.02),

@@ -39,6 +39,7 @@ static struct beginning records[RECORDS];
 static struct {
     size_t above;
     uint32_t known;             /* atomic: 0 not yet, 1 being found out or not so simple, 2 known */
+    uint32_t changes;           /* atomic: the program has changed what a stack is by default */
 } layout;
 
 #define DETACHING_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_detach_personality")
@@ -110,11 +111,14 @@ static void find_stack(uintptr_t *low, uintptr_t *high)
 }
 
 /* glibc may have used a longer stack again: then its low end is not known, and a thread that gets there
- * counts as one elsewhere than on its stack. */
+ * counts as one elsewhere than on its stack.  It is never shorter than was asked for, unless another thread
+ * has made the default smaller between the question and the creation: the new thread sees that. */
 static void announce(size_t stack_bytes)
 {
     uintptr_t here = (uintptr_t)__builtin_thread_pointer(), low, high;
 
+    if (load_acquire(&layout.changes) != 0)
+        stack_bytes = 0;
     if (stack_bytes != 0 && load_acquire(&layout.known) == 2 && (here + layout.above) % 4096 == 0) {
         thread_announce(here + layout.above - stack_bytes, here + layout.above);
         return;
@@ -179,6 +183,14 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
     if (error != 0)
         record_return(record);
     return error;
+}
+
+EXPORT int pthread_setattr_default_np(const pthread_attr_t *attributes)
+{
+    static void *cache;
+
+    store_release(&layout.changes, 1);
+    return WRAP_REAL(cache, pthread_setattr_default_np)(attributes);
 }
 
 EXPORT int thrd_create(thrd_t *thread, thrd_start_t run, void *argument)

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -200,6 +201,69 @@ static void argument_lives(void)
         }
     }
     printf("ok argument_lives\n");
+}
+
+/* The default size of a stack goes up and down while threads are made: what lies on their stacks, from one
+ * end to the other, is seen whichever size each of them got. */
+static atomic_int sizes_end;
+
+static void *change_default(void *unused)
+{
+    pthread_attr_t attributes;
+
+    pthread_attr_init(&attributes);
+    while (!atomic_load(&sizes_end)) {
+        pthread_attr_setstacksize(&attributes, 8 << 20);
+        pthread_setattr_default_np(&attributes);
+        sched_yield();
+        pthread_attr_setstacksize(&attributes, 64 << 10);
+        pthread_setattr_default_np(&attributes);
+    }
+    pthread_attr_destroy(&attributes);
+    return unused;
+}
+
+static void *hold_on_stack(void *unused)
+{
+    unsigned long *volatile held[1000];
+    unsigned long wrong = 0;
+
+    for (unsigned long i = 0; i < 1000; i++) {
+        held[i] = malloc(40);
+        *held[i] = i;
+    }
+    for (int i = 0; i < 3; i++)
+        collect();
+    for (unsigned long i = 0; i < 1000; i++) {
+        wrong += *held[i] != i;
+        free(held[i]);
+    }
+    (void)unused;
+    return (void *)wrong;
+}
+
+static void default_changes(void)
+{
+    pthread_t changer, threads[4];
+    pthread_attr_t attributes;
+
+    pthread_getattr_default_np(&attributes);
+    EXPECT(pthread_create(&changer, NULL, change_default, NULL) == 0);
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < 4; i++)
+            EXPECT(pthread_create(&threads[i], NULL, hold_on_stack, NULL) == 0);
+        for (int i = 0; i < 4; i++) {
+            void *wrong;
+
+            pthread_join(threads[i], &wrong);
+            EXPECT(wrong == NULL);
+        }
+    }
+    atomic_store(&sizes_end, 1);
+    pthread_join(changer, NULL);
+    EXPECT(pthread_setattr_default_np(&attributes) == 0);
+    pthread_attr_destroy(&attributes);
+    printf("ok default_changes\n");
 }
 
 /* The result is seen by nobody but libc until it is joined. */
@@ -463,6 +527,7 @@ int main(int argc, char **argv)
     attributes_count();
     detached();
     argument_lives();
+    default_changes();
     result_lives();
     exit_unwinds();
     cancel_ends();
