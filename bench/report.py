@@ -191,7 +191,7 @@ def hardened_report(hardened, counts):
 
 def collector_report(bench, names):
     parts = []
-    heaps = names + ["gc_alloc", "gc_alloc 4M", "libgc", "libgc 64M"]
+    heaps = names + ["gc_alloc", "libgc", "libgc 64M"]
     trees = bench.select("ms", ["binarytrees"])
     if trees:
         heaps = [name for name in heaps if any(name in row for row in trees.values())]

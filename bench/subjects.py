@@ -113,21 +113,18 @@ def columns_find(bench):
 
 
 def collectors_find(program):
-    """(subject, variant of the program): the collectors, each also with the other's conditions.
+    """(subject, variant of the program): the collectors, and libgc with a heap that begins large.
 
-    libgc starts with a small heap and collects often; gc_alloc does not collect below 64 MiB. So
-    binarytrees runs both collectors with a small heap and both with 64 MiB. markrate collects on
-    request only; there the number of marker threads is what differs. newborn counts instructions
-    up to the first collection."""
+    markrate collects on request only; there the number of marker threads is what differs. newborn
+    counts instructions up to the first collection."""
     ours = (Subject("gc_alloc", is_peer=False), "gcalloc")
     libgc = (Subject("libgc"), "libgc")
     if program == "markrate":
         return [ours, libgc, (Subject("libgc 1 marker", settings={"GC_MARKERS": "1"}), "libgc")]
-    small = Subject("gc_alloc 4M", settings={"GCALLOC_HEAPMIN": "4MiB"}, is_peer=False)
     large = Subject("libgc 64M", settings={"GC_INITIAL_HEAP_SIZE": str(64 << 20)})
     if program == "newborn":
         return [ours, (large, "libgc")]
-    return [ours, (small, "gcalloc"), libgc, (large, "libgc")]
+    return [ours, libgc, (large, "libgc")]
 
 
 def hardened_find(library):

@@ -46,7 +46,6 @@ def columns_find(bench):
         ours("ours collect", "malloc", GCALLOC_MODE="collect"),
         ours("ours leak", "leak", GCALLOC_MODE="collect"),
         ours("gc_alloc", "gcalloc"),
-        ours("gc_alloc 4M", "gcalloc", GCALLOC_HEAPMIN="4MiB"),
         Column(subjects.Subject("libgc"), "libgc"),
         Column(subjects.Subject("Go"), "go"),
     ]
@@ -221,9 +220,8 @@ def main():
         "- rounds: %d (curve: %d), scale %g, %.0f s" % (
             options.rounds, options.curve_rounds, options.scale, driver.elapsed_s())]
     parts = main_tables(bench, [column.subject.name for column in columns])
-    for mine in ("gc_alloc", "gc_alloc 4M"):
-        parts += ["## %s beside its peers (speed: more is better; RSS: less)" % mine,
-                  ratios_table(bench, mine)]
+    parts += ["## gc_alloc beside its peers (speed: more is better; RSS: less)",
+              ratios_table(bench, "gc_alloc")]
     if points:
         parts += curve_parts(bench, points)
     return driver.finish(bench, "throughput", "Throughput", facts, parts,
