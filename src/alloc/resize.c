@@ -122,7 +122,7 @@ static bool had_better_copy(const struct span *from, size_t bytes)
  * the runtime, where the phase stands still. */
 static bool may_move(void)
 {
-    return !load_relaxed(&span_allocate_black);
+    return !load_relaxed(&span_allocate_black) && !vm_is_confined();
 }
 
 static void copy_block(void *to, void *from, size_t bytes)

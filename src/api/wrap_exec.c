@@ -33,6 +33,7 @@
 #include "api/wrap_rows.h"
 #include "base/check.h"
 #include "base/options.h"
+#include "os/vm.h"
 
 _Static_assert(SYS_vfork == 58, "as in the assembly below");
 
@@ -130,13 +131,17 @@ bool wrap_prctl_is_of_task(long operation)
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f)
 {
     bool alone = wrap_alone_begin();
-    bool ready = collect_set_ready(false);
+    bool ready = collect_set_ready(false), confined = vm_is_confined();
+
+    vm_confine(true);
     long result = sys_call6(nr, a, b, c, d, e, f);
 
-    if (result < 0)
+    if (result < 0) {
+        vm_confine(confined);
         collect_set_ready(ready);
-    else if (ready && options.gctrace)
+    } else if (ready && options.gctrace) {
         warn("no more collections: the program filters its system calls");
+    }
     wrap_alone_end(alone);
     return result;
 }

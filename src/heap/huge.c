@@ -46,6 +46,8 @@ static uintptr_t page_address(size_t page)
 
 static bool is_wanted(void)
 {
+    if (vm_is_confined())
+        return false;
     if (options.hugepages == 2)
         return true;
     return options.hugepages == 1 &&

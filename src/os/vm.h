@@ -15,6 +15,12 @@
 
 #define VM_PAGE ((size_t)4096)
 
+/* The program filters its system calls, which may kill it for any that a plain malloc does not make: from now
+ * on vm_resident says that it does not know, without asking, and nobody shall call vm_move or ask for
+ * huge pages.  False: no more (the filter was refused). */
+void vm_confine(bool confined);
+bool vm_is_confined(void);
+
 /* Address space without memory; not accounted, not dumped. NULL when refused. */
 void *vm_reserve(size_t bytes);
 /* Makes part of a reservation readable and writable; contents are zero. */

@@ -135,9 +135,21 @@ bool vm_ask_huge(void *address, size_t bytes, bool yes)
     return advise((uintptr_t)address, bytes, yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
+static AT_START uint32_t is_confined;   /* atomic, relaxed */
+
+void vm_confine(bool confined)
+{
+    store_relaxed(&is_confined, confined);
+}
+
+bool vm_is_confined(void)
+{
+    return load_relaxed(&is_confined) != 0;
+}
+
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
 {
-    return sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
+    return !vm_is_confined() && sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
 }
 
 unsigned vm_resident_share(const void *address, size_t bytes)
