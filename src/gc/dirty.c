@@ -32,6 +32,7 @@ static struct {
     struct pagemap pagemap;
     struct page_range *ranges;  /* from meta_alloc */
     long listed;                /* of them in use */
+    uint32_t moves;             /* vm_moves when the heap was armed last */
     bool open;
 } dirty = { .userfault.fd = -1, .pagemap.fd = -1 };
 
@@ -125,11 +126,17 @@ static void pause_between(size_t *pages, size_t more)
     park_wait(&never_woken, 0, PIECE_PAUSE_NS);
 }
 
+/* What was moved since may have taken the registration of what is beside it along, and left marks
+ * (os/userfault.h). */
 bool dirty_arm(void)
 {
     struct run run = { 0, 0 };
+    uint32_t moves = vm_moves();
     size_t pages = 0;
 
+    if (moves != dirty.moves)
+        dirty_disarm();
+    dirty.moves = moves;
     while (next_run(run.high, &run)) {
         long result = pagemap_arm(&dirty.pagemap, page_address(run.low), page_address(run.high));
 

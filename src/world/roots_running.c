@@ -26,6 +26,7 @@ struct roots_running roots_running;
 
 struct running_walk {
     struct roots_scan scan;
+    struct userfault *userfault;
     bool track;                     /* false: nothing is armed, and nothing covered */
     size_t armed;                   /* pages since the last pause */
 };
@@ -136,6 +137,8 @@ static void visit_part(struct running_walk *walk, const struct mapping *mapping,
             return;
         tracked = tracked || pages >= TRACKED_PAGES;
         if (walk->track) {
+            /* It may have lost its registration, and have old marks (os/userfault.h). */
+            userfault_disarm(walk->userfault, low, next);
             if (tracked && pages > 0)
                 arm(walk, low, next, pages);
             roots_cover(low, next, source.code);
@@ -198,7 +201,7 @@ static void visit_mappings(struct running_walk *walk)
 
 void roots_visit_running(struct userfault *userfault, root_visitor visit, void *context)
 {
-    struct running_walk walk = { .track = userfault->fd >= 0 };
+    struct running_walk walk = { .userfault = userfault, .track = userfault->fd >= 0 };
     struct roots_scan *scan = &walk.scan;
     bool foreign;
 

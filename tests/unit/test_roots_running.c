@@ -79,6 +79,32 @@ static void disarmed_pages_count_as_written(void **state)
     munmap(memory, 16384 * 4096);
 }
 
+/* Half of a mapping is moved away and back.  The kernel makes one mapping of them again, which is not
+ * registered any more, and leaves what it has noted of the pages of the other half. */
+static void marks_of_a_lost_registration_do_not_count(void **state)
+{
+    enum { HALF = 512 * 4096 };
+    char *place = map_pages(4096, MAP_PRIVATE), *away = place + 6 * HALF, *memory = place + HALF;
+
+    (void)state;
+    munmap(place, 4096 * 4096);
+    assert_ptr_equal(mmap(memory, 2 * HALF, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), memory);
+    memset(memory, 1, 2 * HALF);
+    begin();
+    assert_ptr_equal(mremap(memory + HALF, HALF, HALF, MREMAP_MAYMOVE | MREMAP_FIXED, away), away);
+    begin();                    /* registered there, too */
+    assert_ptr_equal(mremap(away, HALF, HALF, MREMAP_MAYMOVE | MREMAP_FIXED, memory + HALF),
+                     memory + HALF);
+    memory[5 * 4096]++;         /* while nothing is registered */
+    begin();
+    assert_false(found(7));
+    plant(memory + 5 * 4096, 7);
+    assert_true(found(7));
+    uproot(memory + 5 * 4096);
+    munmap(memory, 2 * HALF);
+}
+
 /* Planted in the cycle, found by the round before the stop or else by the stop. */
 static void expect_written(volatile void *place, int id)
 {
@@ -690,6 +716,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(words_are_seen_wherever_they_are, setup),
     cmocka_unit_test_setup(unchanged_pages_are_read_once, setup),
     cmocka_unit_test_setup(disarmed_pages_count_as_written, setup),
+    cmocka_unit_test_setup(marks_of_a_lost_registration_do_not_count, setup),
     cmocka_unit_test_setup(stores_are_seen, setup),
     cmocka_unit_test_setup(what_the_kernel_writes_is_seen, setup),
     cmocka_unit_test_setup(what_another_thread_writes_is_seen, setup),
