@@ -13,7 +13,9 @@ REASONS = os.path.join(driver.BENCH, "reasons.txt")
 
 def time_select(bench):
     """The rows of time: patterns in ns per operation, real programs in ms of processor time."""
-    return {**bench.select("ns"), **bench.select("ms", ["real"])}
+    patterns = {key: row for key, row in bench.select("ns").items()
+                if key[0] not in COLLECTOR_PROGRAMS}
+    return {**patterns, **bench.select("ms", ["real"])}
 
 
 def peak_select(bench):
