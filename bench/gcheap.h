@@ -1,5 +1,5 @@
 /*
- * gcheap -- one small vocabulary over three heaps, so that the collector benchmarks are one source.
+ * gcheap -- one small vocabulary over several heaps, so that the collector benchmarks are one source.
  *
  * PURPOSE: HEAP_NEW (a block of size bytes, zeroed unless it is malloc's), HEAP_NEW_BYTES (the
  *   same for memory that never holds a pointer), HEAP_STORE (a pointer into a block's field),
@@ -81,16 +81,6 @@ static inline uint64_t heap_cycles(void)
     return GC_get_gc_no();
 }
 
-static inline uint64_t heap_last_stop_ns(void)
-{
-    return 0;
-}
-
-static inline uint64_t heap_stops_ns(void)
-{
-    return 0;
-}
-
 #elif defined(BENCH_HEAP_BUMP)
 
 #include <pthread.h>
@@ -143,21 +133,6 @@ static inline void *heap_bump(size_t size)
     return block;
 }
 
-static inline uint64_t heap_cycles(void)
-{
-    return 0;
-}
-
-static inline uint64_t heap_last_stop_ns(void)
-{
-    return 0;
-}
-
-static inline uint64_t heap_stops_ns(void)
-{
-    return 0;
-}
-
 #else
 
 #include <pthread.h>
@@ -174,11 +149,17 @@ static inline uint64_t heap_stops_ns(void)
 #endif
 #define HEAP_COLLECT() ((void)0)
 
+#endif
+
+/* Of the others nothing is known. */
+#if !defined(BENCH_HEAP_GCALLOC) && !defined(BENCH_HEAP_LIBGC)
 static inline uint64_t heap_cycles(void)
 {
     return 0;
 }
+#endif
 
+#if !defined(BENCH_HEAP_GCALLOC)
 static inline uint64_t heap_last_stop_ns(void)
 {
     return 0;
@@ -188,7 +169,6 @@ static inline uint64_t heap_stops_ns(void)
 {
     return 0;
 }
-
 #endif
 
 #endif

@@ -35,6 +35,7 @@ static struct worker {
     pthread_t thread;
 } workers[MAX_WORKERS];
 static uint32_t quit;                           /* atomic */
+static uint32_t handled;                        /* atomic: by count_signal */
 
 static inline int set_up(void **state)
 {
@@ -133,6 +134,12 @@ static inline void join_worker(int i)
     workers[i].tid = 0;
 }
 
+static inline void count_signal(int signal)
+{
+    (void)signal;
+    fetch_add_relaxed(&handled, 1);
+}
+
 /* ------------------------------------------------------------- bodies of workers */
 
 static inline void *compute(void *argument)
@@ -175,6 +182,25 @@ static inline void *compute_in_all_states(void *argument)
         thread_unpark(thread);
     }
     thread_detach();
+    return NULL;
+}
+
+/* SIGUSR1 is blocked but in the call.  `done` counts its returns; `counter` is how many handlers had run. */
+static inline void *suspend(void *argument)
+{
+    struct worker *worker = argument;
+    sigset_t usr1, none;
+
+    sigemptyset(&none);
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    run_worker(worker);
+    while (load_relaxed(&quit) == 0) {
+        sigsuspend(&none);
+        worker->done++;
+        store_release(&worker->counter, load_relaxed(&handled));
+    }
     return NULL;
 }
 

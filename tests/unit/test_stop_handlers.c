@@ -18,14 +18,6 @@ void *wrap_find_or_die(void **cache, const char *name)
     return found;
 }
 
-static uint32_t handled;        /* atomic */
-
-static void count_signal(int signal)
-{
-    (void)signal;
-    fetch_add_relaxed(&handled, 1);
-}
-
 static long raw_pause(void)
 {
     long result;
@@ -123,22 +115,10 @@ static void a_call_that_was_wound_back_goes_on(void **state)
     assert_int_equal(worker->done, 1);
 }
 
-static void *suspend(void *argument)
+static void *suspend_attached(void *argument)
 {
-    struct worker *worker = argument;
-    sigset_t usr1, none;
-
-    sigemptyset(&none);
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
     thread_attach();
-    run_worker(worker);
-    while (load_relaxed(&quit) == 0) {
-        sigsuspend(&none);
-        worker->done++;
-        store_release(&worker->counter, load_relaxed(&handled));
-    }
+    suspend(argument);
     thread_detach();
     return NULL;
 }
@@ -154,7 +134,7 @@ static void sigsuspend_is_not_made_again(void **state)
     sigaction(SIGUSR1, &action, NULL);
     store_relaxed(&handled, 0);
     store_relaxed(&quit, 0);
-    start_worker(2, suspend);
+    start_worker(2, suspend_attached);
     for (uint32_t i = 1; i <= 500; i++) {
         pthread_kill(workers[2].thread, SIGUSR1);
         stop_surely();

@@ -45,37 +45,11 @@ static void setuid_goes_on_working(void **state)
         join_worker(i);
 }
 
-static uint32_t handled;
-
-static void on_usr1(int signal)
-{
-    (void)signal;
-    fetch_add_relaxed(&handled, 1);
-}
-
-static void *suspend(void *argument)
-{
-    struct worker *worker = argument;
-    sigset_t usr1, none;
-
-    sigemptyset(&none);
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
-    run_worker(worker);
-    while (load_relaxed(&quit) == 0) {
-        sigsuspend(&none);
-        worker->done++;
-        store_release(&worker->counter, load_relaxed(&handled));
-    }
-    return NULL;
-}
-
 /* sigsuspend returns as often as its signal comes: not for our signal, and always for its own.  (One of
  * ours right behind it is a matter of test_stop_handlers.c.) */
 static void sigsuspend_waits_for_its_own_signal(void **state)
 {
-    struct sigaction action = { .sa_handler = on_usr1 };
+    struct sigaction action = { .sa_handler = count_signal };
 
     (void)state;
     sigaction(SIGUSR1, &action, NULL);
