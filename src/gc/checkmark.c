@@ -19,8 +19,12 @@
 #include "heap/ceded.h"
 #include "os/vm.h"
 #include "world/roots.h"
+#include "world/stop.h"
 
-enum { PIECE_BYTES = 128 << 10 };       /* of a large object, looked at with one question to the kernel */
+enum {
+    PIECE_BYTES = 128 << 10,    /* of a large object, looked at with one question to the kernel */
+    FRAMES_BYTES = 64 << 10,    /* of several signals that come at a time */
+};
 
 /* All of it: the task that runs the cycle. */
 static struct {
@@ -178,6 +182,20 @@ static void close_reached(void)
         scan_object(&work);
 }
 
+/* A signal that comes to a parked thread has its frame pushed below the thread's stack pointer, stopped
+ * world or not: what registers held is there that nobody needs any more, and the markers have not
+ * seen.  That is looked at where it is not known which part of a stack is dead. */
+static bool is_signal_frame(const char *at)
+{
+    size_t count;
+    const struct stopped_task *tasks = world_tasks(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (tasks[i].frame_high == 0 && tasks[i].sp - (uintptr_t)at - 1 < FRAMES_BYTES)
+            return true;
+    return false;
+}
+
 /* A root_visitor. */
 static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
                        const uintptr_t *high)
@@ -192,6 +210,8 @@ static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
         uintptr_t word;
 
         memcpy(&word, at, sizeof word);
+        if (kind == ROOT_STACK && heap_contains(word_address(word)) && is_signal_frame(at))
+            continue;
         reach_word(word, &from);
         if (kind == ROOT_STACK && word % 8 == 0 && (uintptr_t)at % 8 == 0 &&
             !is_object(object_of_word(word)))

@@ -38,6 +38,7 @@ static uintptr_t fake_roots[FAKE_ROOTS];        /* ROOT_DATA */
 static uintptr_t fake_stack[FAKE_STACK];        /* ROOT_STACK */
 static bool fake_stop_fails, fake_roots_fail;
 static int fake_failing_stop;                   /* 2: the second stop from now on fails */
+static struct stopped_task fake_stopped;        /* the only one, if it has a stack pointer */
 static bool fake_own_task;                      /* cycles mark beside the program, if they can */
 /* What the program does while a cycle marks: before the data roots are read, and before each
  * round of pre-cleaning.  NULL: nothing. */
@@ -139,6 +140,12 @@ void world_start(void)
     store_relaxed(&fake_world.stopping, 0);
     pthread_cond_broadcast(&fake_world.changed);
     pthread_mutex_unlock(&fake_world.lock);
+}
+
+const struct stopped_task *world_tasks(size_t *count)
+{
+    *count = fake_stopped.sp != 0;
+    return &fake_stopped;
 }
 
 /* --- roots ------------------------------------------------------------------ */
@@ -256,6 +263,7 @@ static inline void fake_clear_roots(void)
 {
     memset(fake_roots, 0, sizeof fake_roots);
     memset(fake_stack, 0, sizeof fake_stack);
+    fake_stopped.sp = 0;
 }
 
 static inline void *fake_alloc_large(enum kind kind, size_t bytes)

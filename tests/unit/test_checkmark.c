@@ -170,6 +170,25 @@ static void test_missed_from_roots(void **state)
     assert_dies_saying(checkmark_stopped, "reached from a root in data (at 0x");
 }
 
+/* The kernel may push a frame there while the world is stopped. */
+static void test_below_a_parked_threads_stack_pointer(void **state)
+{
+    void *object = fake_alloc(KIND_NOSCAN, 64);
+
+    (void)state;
+    set_marks(true);
+    unmark(object);
+    fake_stopped.sp = (uintptr_t)&fake_stack[8];
+    fake_stack[7] = (uintptr_t)object;
+    assert_silent(checkmark_stopped);
+    fake_stack[8] = (uintptr_t)object;
+    assert_dies_saying(checkmark_stopped, "reached from a root in stack/registers (word");
+    fake_stack[8] = 0;
+    fake_stopped.frame_low = fake_stopped.frame_high = fake_stopped.sp;
+    assert_dies_saying(checkmark_stopped, "reached from a root in stack/registers (word");
+    fake_stopped.frame_low = fake_stopped.frame_high = 0;
+}
+
 static void test_kept_is_not_marked(void **state)
 {
     struct object object = object_of(fake_alloc(KIND_GC, 64));
@@ -571,6 +590,7 @@ int main(void)
         TEST(test_after_a_cycle),
         TEST(test_message_names_object_holder_and_offset),
         TEST(test_missed_from_roots),
+        TEST(test_below_a_parked_threads_stack_pointer),
         TEST(test_kept_is_not_marked),
         TEST(test_what_holds_nothing),
         TEST(test_large_objects),
