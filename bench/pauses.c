@@ -12,6 +12,7 @@
  * Usage: pauses LIVE_MIB SECONDS WRITERS. Output: "hist LOW_NS COUNT" per bucket (a sixteenth of a
  * power of two wide), "stop NS" for each stop of libgc (ours and Go's are in their gctrace lines on
  * stderr, between the lines "# measure begin" and "# measure end"), and the usual result lines.
+ * With BENCH_COLLECT_MS in the environment one more thread asks for a collection so often.
  */
 #include "gcheap.h"
 #include "harness.h"
@@ -207,21 +208,36 @@ static void *writer_run(void *argument)
     return NULL;
 }
 
+/* Until the writers' time is over. */
+static void *collects_run(void *deadline_ns)
+{
+    const char *pause_ms = getenv("BENCH_COLLECT_MS");
+    while (pause_ms != NULL && harness_now_ns() < *(const uint64_t *)deadline_ns) {
+        usleep((useconds_t)strtoul(pause_ms, NULL, 10) * 1000);
+        HEAP_COLLECT();
+    }
+    return NULL;
+}
+
 static void writers_run(unsigned count, uint64_t duration_ns)
 {
-    pthread_t threads[MOST_WRITERS];
+    uint64_t deadline_ns = harness_now_ns() + duration_ns;
+    pthread_t threads[MOST_WRITERS], collector;
+    if (pthread_create(&collector, NULL, collects_run, &deadline_ns) != 0)
+        harness_die("pthread_create failed");
     for (unsigned w = 0; w < count; w++) {
         struct writer *writer = &writers[w];
         memset(writer, 0, sizeof *writer);
         writer->tree_first = forest_trees * w / count;
         writer->tree_count = forest_trees * (w + 1) / count - writer->tree_first;
         writer->random = 88172645463325252 + w * UINT64_C(0x9e3779b97f4a7c15);
-        writer->deadline_ns = harness_now_ns() + duration_ns;
+        writer->deadline_ns = deadline_ns;
         if (pthread_create(&threads[w], NULL, writer_run, writer) != 0)
             harness_die("pthread_create failed");
     }
     for (unsigned w = 0; w < count; w++)
         pthread_join(threads[w], NULL);
+    pthread_join(collector, NULL);
 }
 
 static void marker_write(const char *line)
