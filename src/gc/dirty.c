@@ -4,8 +4,11 @@
  * of heap/chunk.h: 128 words a GiB, so that stop 2 need not notice how large the heap is.  Small
  * gaps are bridged.
  *
- * A run that answers -EPERM holds memory that is not registered: pages that realloc moved, or a
- * mapping made afresh.  All of it counts as written, and it is registered again.
+ * A run that answers -EPERM holds memory that is not registered: pages that realloc or the program moved,
+ * or a mapping made afresh.  All of it counts as written, and it is registered again.  Its neighbours may
+ * have lost their registration by that, and kept their marks (os/userfault.h).  So nothing is registered
+ * but what is disarmed right afterwards, before the kernel is asked about it; and when that fails
+ * everything is given up.
  */
 #include "gc/dirty.h"
 
@@ -24,6 +27,7 @@ enum {
     RANGES = HOSTILE(2048, 1),
     PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
     PIECE_PAUSE_NS = 50000,
+    ATTEMPTS = 8,               /* at registering what the program moves meanwhile */
     HUGE_PAGES = 256,           /* 2 MiB: to arm a part of a huge page, the kernel splits it */
 };
 
@@ -32,34 +36,13 @@ static struct {
     struct pagemap pagemap;
     struct page_range *ranges;  /* from meta_alloc */
     long listed;                /* of them in use */
-    uint32_t moves;             /* vm_moves when the heap was armed last */
     bool open;
+    bool armed;                 /* something was, once: there may be old marks */
 } dirty = { .userfault.fd = -1, .pagemap.fd = -1 };
 
 struct run {
     size_t low, high;           /* pages of the heap */
 };
-
-static bool register_heap(void)
-{
-    return userfault_register(&dirty.userfault, arena.heap.base,
-                              arena.heap.base + arena.heap.reserved) == 0;
-}
-
-bool dirty_open(void)
-{
-    if (dirty.open)
-        return register_heap();         /* again, for what lost it since */
-    if (dirty.ranges == NULL)
-        dirty.ranges = meta_alloc(RANGES * sizeof dirty.ranges[0]);
-    if (dirty.ranges == NULL || !userfault_open(&dirty.userfault))
-        return false;
-    dirty.open = pagemap_open(&dirty.pagemap, false, NULL, 0) && !dirty.pagemap.by_words &&
-                 register_heap();
-    if (!dirty.open)
-        dirty_close();
-    return dirty.open;
-}
 
 void dirty_close(void)
 {
@@ -126,23 +109,68 @@ static void pause_between(size_t *pages, size_t more)
     park_wait(&never_woken, 0, PIECE_PAUSE_NS);
 }
 
-/* What was moved since may have taken the registration of what is beside it along, and left marks
- * (os/userfault.h). */
+/* Registers [low, high), without old marks, and arms it if need be. */
+static bool register_anew(uintptr_t low, uintptr_t high, bool arm)
+{
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++)
+        if (userfault_register(&dirty.userfault, low, high) == 0 &&
+            userfault_disarm(&dirty.userfault, low, high) == 0 &&
+            (!arm || pagemap_arm(&dirty.pagemap, low, high) == 0))
+            return true;
+    dirty_close();              /* then nothing is registered until dirty_open has taken the marks */
+    return false;
+}
+
+static bool register_heap(void)
+{
+    size_t end = load_relaxed(&arena.bytes) >> PAGE_SHIFT, pages = 0;
+
+    if (userfault_register(&dirty.userfault, arena.heap.base,
+                           arena.heap.base + arena.heap.reserved) != 0)
+        return false;
+    for (size_t low = 0, high; dirty.armed && low < end; low = high) {
+        high = min_size(low + PIECE_PAGES, end);
+        if (!register_anew(page_address(low), page_address(high), false))
+            return false;
+        pause_between(&pages, high - low);
+    }
+    return true;
+}
+
+static bool open_descriptors(void)
+{
+    if (dirty.open)
+        return true;
+    if (dirty.ranges == NULL)
+        dirty.ranges = meta_alloc(RANGES * sizeof dirty.ranges[0]);
+    dirty.open = dirty.ranges != NULL && userfault_open(&dirty.userfault) &&
+                 pagemap_open(&dirty.pagemap, false, NULL, 0) && !dirty.pagemap.by_words;
+    return dirty.open;
+}
+
+bool dirty_open(void)
+{
+    bool ready = open_descriptors() &&
+                 (pagemap_is_registered(&dirty.pagemap, arena.heap.base,
+                                        arena.heap.base + arena.heap.reserved) ||
+                  register_heap());
+
+    if (!ready)
+        dirty_close();
+    return ready;
+}
+
 bool dirty_arm(void)
 {
     struct run run = { 0, 0 };
-    uint32_t moves = vm_moves();
     size_t pages = 0;
 
-    if (moves != dirty.moves)
-        dirty_disarm();
-    dirty.moves = moves;
+    dirty.armed = true;
     while (next_run(run.high, &run)) {
-        long result = pagemap_arm(&dirty.pagemap, page_address(run.low), page_address(run.high));
+        uintptr_t low = page_address(run.low), high = page_address(run.high);
+        long result = pagemap_arm(&dirty.pagemap, low, high);
 
-        if (result == -EPERM && register_heap())
-            result = pagemap_arm(&dirty.pagemap, page_address(run.low), page_address(run.high));
-        if (result != 0)
+        if (result != 0 && (result != -EPERM || !register_anew(low, high, true)))
             return false;
         pause_between(&pages, run.high - run.low);
     }
@@ -170,7 +198,7 @@ static void rescan_listed(bool running)
 /* All of a run counts as written. */
 static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
 {
-    if (rearm && (!register_heap() || pagemap_arm(&dirty.pagemap, low, high) != 0))
+    if (rearm && !register_anew(low, high, true))
         return -1;
     mark_rescan(low, high);
     mark_rescan_end(rearm);
@@ -236,9 +264,10 @@ void dirty_disarm(void)
     }
 }
 
-/* The descriptors of the child's table are not ours, and its memory is not registered. */
+/* The descriptors of the child's table are not ours, and its memory is not registered and has no
+ * marks. */
 void dirty_fork_child(void)
 {
     dirty.userfault.fd = dirty.pagemap.fd = -1;
-    dirty.open = false;
+    dirty.open = dirty.armed = false;
 }

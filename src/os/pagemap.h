@@ -38,7 +38,9 @@ long pagemap_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
 /* Dirty tracking, of ranges that are registered (os/userfault.h); what is not answers -EPERM,
  * and must be taken for wholly written.  Not by_words.
  *
- * Arms the pages in memory of [low, high): from now on they count as written only when somebody
+ * Is all of [low, high) that is mapped registered?  It takes as long as there are mappings in it. */
+bool pagemap_is_registered(struct pagemap *pagemap, uintptr_t low, uintptr_t high);
+/* Arms the pages in memory of [low, high): from now on they count as written only when somebody
  * writes to them.  A page that comes into memory later counts as written.  0 or -errno. */
 long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high);
 /* Lists the pages written since they were armed, as pagemap_list does; rearm: and arms them, each

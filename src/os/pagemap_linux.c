@@ -98,6 +98,21 @@ static long scan_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
     return scan(pagemap, &argument, next);
 }
 
+/* What is registered is left out; what is not is an error. */
+bool pagemap_is_registered(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
+{
+    struct scan_argument argument = {
+        .flags = SCAN_CHECK,
+        .start = low,
+        .end = high,
+        .category_inverted = IS_REGISTERED,
+        .category_mask = IS_REGISTERED,
+    };
+    uintptr_t next;
+
+    return request(pagemap, &argument, &next) == 0;
+}
+
 long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
 {
     struct scan_argument argument = {

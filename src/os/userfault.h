@@ -10,7 +10,7 @@
  * A mapping that mremap moves loses its registration.  If it becomes one with a neighbour by that (it was
  * moved away, and back), so does the neighbour, whose armed pages keep their marks: the next write makes
  * them writable, and leaves the mark.  Registered again they would count as not written, and armed they
- * would stay writable.  So what may have been moved is disarmed before it is armed: that takes the marks.
+ * would stay writable.  So what is registered is disarmed before it is armed: that takes the marks.
  */
 #ifndef GCALLOC_OS_USERFAULT_H
 #define GCALLOC_OS_USERFAULT_H

@@ -31,8 +31,6 @@ bool vm_release(void *address, size_t bytes);
  * copying them if the kernel can; the source stays ready and holds anything.  Both are the caller's
  * alone.  What is swapped out is moved only by the kernel.  False: the target is as it was. */
 bool vm_move(void *from, void *to, size_t bytes);
-/* How often that was called. */
-uint32_t vm_moves(void);
 /* Replaces the range by a fresh ready one, so that mappings split by vm_move merge again. */
 bool vm_renew(void *address, size_t bytes);
 /* Which 4096-byte pages of the range are in memory: a byte each, 1 or 0.  Anonymous pages that

@@ -89,18 +89,10 @@ static bool finish_by_copy(char *from, char *to, size_t bytes)
     return true;
 }
 
-static uint32_t moves;          /* atomic */
-
-uint32_t vm_moves(void)
-{
-    return load_acquire(&moves);
-}
-
 bool vm_move(void *from, void *to, size_t bytes)
 {
     if (!vm_renew(to, bytes))
         return false;
-    fetch_add_acq_rel(&moves, 1);
     long result = sys_call6(SYS_mremap, (long)from, (long)bytes, (long)bytes,
                             MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0);
 

@@ -1,0 +1,182 @@
+/* test_dirty_userfault.c -- dirty tracking of memory that the kernel registers no more
+ *
+ * A block's pages are moved to another block, which is registered as they come, and back.  The kernel makes
+ * one mapping of them and their neighbours again, which is not registered any more, and leaves what it has
+ * noted of the neighbours' pages.
+ */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+
+#define REAL_DIRTY
+#include "beside.h"
+#include "os/pagemap.h"
+#include "os/vm.h"
+
+enum { BLOCK = 2 << 20, PAGE = 4096 };
+
+/* The first two are neighbours; `far` is in a run of pages of its own. */
+static char *block, *neighbour, *far, *apart, *away;
+static uintptr_t *hidden[3];
+static uint32_t calls;
+
+static uintptr_t *word_in(char *base, size_t page)
+{
+    return (uintptr_t *)(base + page * PAGE);
+}
+
+/* As the program does it, unseen by us. */
+static void move_back(void)
+{
+    assert_ptr_equal(mremap(away, BLOCK, BLOCK, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, block), block);
+}
+
+static bool is_lost(const void *page)
+{
+    static struct pagemap pagemap = { .fd = -1 };
+
+    if (pagemap.fd < 0)
+        assert_true(pagemap_open(&pagemap, false, NULL, 0));
+    return !pagemap_is_registered(&pagemap, word_of(page), word_of(page) + PAGE);
+}
+
+static void make_blocks(void)
+{
+    char *low = fake_alloc(KIND_MALLOC, 5 * BLOCK);     /* room for all, one after the other */
+    struct span *span = span_of(word_of(low));
+
+    store_relaxed(&span->slot_state[0], SLOT_IN);
+    store_relaxed(&span->live, 0);
+    pages_free(span);
+    far = fake_alloc(KIND_MALLOC, BLOCK);
+    apart = fake_alloc(KIND_NOSCAN, BLOCK);
+    neighbour = fake_alloc(KIND_MALLOC, BLOCK);
+    block = fake_alloc(KIND_MALLOC, BLOCK);
+    away = fake_alloc(KIND_NOSCAN, BLOCK);
+    assert_true(far == low && away == low + 4 * BLOCK);
+    memset(low, 0, 5 * BLOCK);
+}
+
+/* Each test has the blocks of the one before. */
+static int begin(void **state)
+{
+    setup(state);
+    if (block == NULL)
+        make_blocks();
+    char *blocks[] = { far, apart, neighbour, block, away };
+
+    for (int i = 0; i < 5; i++)
+        fake_roots[i] = word_of(blocks[i]);
+    for (int i = 0; i < 3; i++)
+        hidden[i] = fake_alloc(KIND_MALLOC, 100);
+    assert_true(vm_move(block, away, BLOCK));
+    calls = 0;
+    return 0;
+}
+
+/* Before the program's data is read, and so before the blocks are scanned, or in a round after it. */
+static void lose_registration(void)
+{
+    if (calls++ != 0)
+        return;
+    move_back();
+    assert_true(is_lost(neighbour) && is_lost(far));
+    put(word_in(neighbour, 5), 0);      /* nobody notes that */
+    put(word_in(far, 5), 0);
+}
+
+static void hide(void)
+{
+    if (calls++ != 1)
+        return;
+    assert_true(is_marked(neighbour) && is_marked(far));
+    put(word_in(neighbour, 5), word_of(hidden[0]));
+    put(word_in(far, 5), word_of(hidden[1]));
+    put(word_in(block, 5), word_of(hidden[2]));
+}
+
+static void expect_marked(void)
+{
+    assert_true(calls > 1);
+    for (int i = 0; i < 3; i++)
+        assert_true(is_marked(hidden[i]));
+    sweep_all();
+}
+
+/* The next round finds it out, and registers it again. */
+static void test_lost_while_marking(void **state)
+{
+    (void)state;
+    fake_running = lose_registration;
+    fake_cleaning = hide;
+    mark_beside();
+    expect_marked();
+}
+
+static void lose_registration_and_hide(void)
+{
+    if (calls++ != 0)
+        return;
+    assert_true(is_marked(neighbour) && is_marked(far));
+    move_back();
+    put(word_in(neighbour, 5), word_of(hidden[0]));
+    put(word_in(far, 5), word_of(hidden[1]));
+    put(word_in(block, 5), word_of(hidden[2]));
+}
+
+/* What one run registers again is not another's. */
+static void test_written_while_it_was_lost(void **state)
+{
+    (void)state;
+    fake_cleaning = lose_registration_and_hide;
+    mark_beside();
+    calls++;
+    expect_marked();
+}
+
+/* Between the end of a cycle and its disarming. */
+static void test_lost_between_cycles(void **state)
+{
+    (void)state;
+    assert_true(dirty_open() && dirty_arm());
+    move_back();
+    put(word_in(neighbour, 5), 0);
+    put(word_in(far, 5), 0);
+    dirty_disarm();
+    assert_true(is_lost(neighbour));
+    calls = 1;
+    fake_cleaning = hide;
+    mark_beside();
+    assert_false(is_lost(neighbour));
+    expect_marked();
+}
+
+/* The descriptor was given up meanwhile. */
+static void test_lost_and_closed(void **state)
+{
+    (void)state;
+    assert_true(dirty_open() && dirty_arm());
+    move_back();
+    put(word_in(neighbour, 5), 0);
+    put(word_in(far, 5), 0);
+    dirty_close();
+    calls = 1;
+    fake_cleaning = hide;
+    mark_beside();
+    expect_marked();
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_lost_while_marking, begin, setup),
+    cmocka_unit_test_setup_teardown(test_written_while_it_was_lost, begin, setup),
+    cmocka_unit_test_setup_teardown(test_lost_between_cycles, begin, setup),
+    cmocka_unit_test_setup_teardown(test_lost_and_closed, begin, setup),
+};
+
+int main(void)
+{
+    fake_init();
+    if (!can_mark_beside())
+        return 0;
+    dirty_close();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
