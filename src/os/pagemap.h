@@ -11,10 +11,15 @@
 
 #include "base/compiler.h"
 
+enum {
+    PAGE_REGISTERED = 1 << 0,   /* os/userfault.h; told by pagemap_list, but not by_words */
+    PAGE_PRESENT = 1 << 3,      /* else swapped out (or looks so: guard and poison markers) */
+};
+
 /* Laid out like the kernel's struct page_region. */
 struct page_range {
     uint64_t low, high;
-    uint64_t present;       /* 0: swapped out (or looks so: guard and poison markers) */
+    uint64_t flags;
 };
 
 struct pagemap {

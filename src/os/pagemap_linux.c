@@ -22,10 +22,10 @@ enum {
 };
 
 enum {
-    IS_REGISTERED = 1 << 0,
+    IS_REGISTERED = PAGE_REGISTERED,
     IS_WRITTEN = 1 << 1,
     IS_FILE = 1 << 2,
-    IS_PRESENT = 1 << 3,
+    IS_PRESENT = PAGE_PRESENT,
     IS_SWAPPED = 1 << 4,
     IS_ZERO_PAGE = 1 << 5,
     IS_GUARD = 1 << 8,                  /* Linux 6.15 */
@@ -78,7 +78,7 @@ static long request(struct pagemap *pagemap, struct scan_argument *argument, uin
 static long scan(struct pagemap *pagemap, struct scan_argument *argument, uintptr_t *next)
 {
     argument->category_anyof_mask = IS_PRESENT | IS_SWAPPED;
-    argument->return_mask = IS_PRESENT;
+    argument->return_mask |= IS_PRESENT;
     return request(pagemap, argument, next);
 }
 
@@ -93,6 +93,7 @@ static long scan_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
         .max_pages = pagemap->page_limit,
         .category_inverted = pagemap->exclude,
         .category_mask = pagemap->exclude,
+        .return_mask = IS_REGISTERED,
     };
 
     return scan(pagemap, &argument, next);
@@ -158,16 +159,16 @@ long pagemap_rearm(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
     return scan(pagemap, &argument, next);
 }
 
-/* Takes out the ranges that hold no pages; `present` becomes what it is elsewhere. */
+/* Takes out the ranges that hold no pages; `flags` become what they are elsewhere. */
 static long drop_holes(struct page_range *ranges, long count)
 {
     long used = 0;
 
     for (long i = 0; i < count; i++) {
-        if (ranges[i].present == 0)
+        if (ranges[i].flags == 0)
             continue;
         ranges[used] = ranges[i];
-        ranges[used++].present &= IS_PRESENT;
+        ranges[used++].flags &= IS_PRESENT;
     }
     return used;
 }
@@ -207,7 +208,7 @@ static long fold_words(const uint64_t *words, size_t count, uintptr_t low,
 
         if ((word & (WORD_PRESENT | WORD_SWAPPED)) == 0 || (word & (WORD_FILE | WORD_GUARD)) != 0)
             continue;
-        if (used > 0 && ranges[used - 1].high == at && ranges[used - 1].present == present) {
+        if (used > 0 && ranges[used - 1].high == at && ranges[used - 1].flags == present) {
             ranges[used - 1].high += VM_PAGE;
             continue;
         }

@@ -53,7 +53,7 @@ static bool visit_range(struct roots_scan *scan, const struct page_range *range,
 
         if (mapping_is_private(&rows[i]) &&
             !roots_emit_labelled(scan, &rows[i], low, high,
-                                 access_of(&rows[i], range->present != 0)))
+                                 access_of(&rows[i], (range->flags & PAGE_PRESENT) != 0)))
             return false;
     }
     return true;

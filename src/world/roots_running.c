@@ -94,11 +94,26 @@ static void pause_between(size_t *pages, size_t more)
     sys_call2(SYS_nanosleep, (long)&pause, 0);
 }
 
-static void arm(struct running_walk *walk, uintptr_t low, uintptr_t high, size_t pages)
+/* Before [low, high), of which so many ranges have been listed, is read.  False: it cannot be covered. */
+static bool prepare(struct running_walk *walk, uintptr_t low, uintptr_t high, long count, bool tracked)
 {
-    /* What is not armed counts as written, what is not registered too. */
-    if (pagemap_arm(&walk->scan.pagemap, low, high) == 0)
-        pause_between(&walk->armed, pages);
+    struct roots_scan *scan = &walk->scan;
+    uint64_t flags = 0;
+
+    if (!walk->track || scan->pagemap.by_words)
+        return false;
+    for (long i = 0; i < count; i++)
+        flags |= scan->ranges[i].flags;
+    if ((flags & PAGE_REGISTERED) == 0)
+        return true;                    /* none of it will be before the next cycle: the stop reads it */
+    /* It may have lost its registration in between, and have old marks (os/userfault.h).  The kernel takes
+     * them up to the first mapping that is not registered. */
+    if (userfault_disarm(walk->userfault, low, high) != 0)
+        return false;
+    /* What is not armed counts as written, what is not registered any more too. */
+    if (tracked && pagemap_arm(&scan->pagemap, low, high) == 0)
+        pause_between(&walk->armed, roots_count_pages(scan->ranges, count));
+    return true;
 }
 
 /* Visits the pages in [low, high); false when they cannot be listed. */
@@ -130,19 +145,13 @@ static void visit_part(struct running_walk *walk, const struct mapping *mapping,
     for (; low < high; low = next) {
         scan->pagemap.page_limit = ARM_PAGES;
         long count = pagemap_list(&scan->pagemap, low, high, scan->ranges, ROOTS_RANGES, &next);
-        size_t pages = roots_count_pages(scan->ranges, count);
 
         scan->pagemap.page_limit = 0;
         if (count < 0 || next <= low)
             return;
-        tracked = tracked || pages >= TRACKED_PAGES;
-        if (walk->track) {
-            /* It may have lost its registration, and have old marks (os/userfault.h). */
-            userfault_disarm(walk->userfault, low, next);
-            if (tracked && pages > 0)
-                arm(walk, low, next, pages);
+        tracked = tracked || roots_count_pages(scan->ranges, count) >= TRACKED_PAGES;
+        if (prepare(walk, low, next, count, tracked))
             roots_cover(low, next, source.code);
-        }
         if (!read_pages(scan, &source, low, next))
             roots_uncover(low, next);
     }

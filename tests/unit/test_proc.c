@@ -181,7 +181,7 @@ static bool listed(const char *memory, size_t pages, bool by_words, const char *
         assert_true(count >= 0 && count <= 2 && next > at);
         for (long i = 0; i < count; i++) {
             for (uintptr_t p = ranges[i].low; p < ranges[i].high; p += 4096)
-                seen[(p - (uintptr_t)memory) / 4096] = ranges[i].present ? 'x' : 's';
+                seen[(p - (uintptr_t)memory) / 4096] = ranges[i].flags & PAGE_PRESENT ? 'x' : 's';
         }
         at = next;
     }
@@ -270,7 +270,7 @@ static void expect_tracked(enum tracked_list list, const char *memory, const cha
         assert_true(count >= 0 && count <= 3 && next > at);
         for (long i = 0; i < count; i++) {
             for (uintptr_t p = ranges[i].low; p < ranges[i].high; p += 4096)
-                seen[(p - (uintptr_t)memory) / 4096] = ranges[i].present ? 'x' : 's';
+                seen[(p - (uintptr_t)memory) / 4096] = ranges[i].flags & PAGE_PRESENT ? 'x' : 's';
         }
         at = next;
     }

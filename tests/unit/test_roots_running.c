@@ -105,6 +105,45 @@ static void marks_of_a_lost_registration_do_not_count(void **state)
     munmap(memory, 2 * HALF);
 }
 
+static char *mapped_anew;
+
+static void map_anew(int id)
+{
+    if (id == 8)
+        mmap(mapped_anew, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+/* The same, and meanwhile a page before them is mapped anew: there the kernel stops disarming. */
+static void marks_behind_what_is_not_registered_do_not_count(void **state)
+{
+    enum { HALF = 512 * 4096 };
+    char *place = map_pages(4096, MAP_PRIVATE), *away = place + 6 * HALF, *memory = place + HALF;
+
+    (void)state;
+    munmap(place + 4096, 4095 * 4096);
+    assert_ptr_equal(mmap(memory, 2 * HALF, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), memory);
+    memset(memory, 1, 2 * HALF);
+    begin();
+    assert_ptr_equal(mremap(memory + HALF, HALF, HALF, MREMAP_MAYMOVE | MREMAP_FIXED, away), away);
+    begin();
+    assert_ptr_equal(mremap(away, HALF, HALF, MREMAP_MAYMOVE | MREMAP_FIXED, memory + HALF),
+                     memory + HALF);
+    memory[5 * 4096]++;
+    plant(place, 8);
+    mapped_anew = memory + 2 * 4096;
+    when_seen = map_anew;
+    begin();                    /* reads `place` first */
+    when_seen = NULL;
+    assert_true(seen_running(8));
+    assert_int_equal(memory[2 * 4096], 0);
+    plant(memory + 5 * 4096, 7);
+    assert_true(found(7));
+    uproot(memory + 5 * 4096);
+    munmap(place, 4096);
+    munmap(memory, 2 * HALF);
+}
+
 /* Planted in the cycle, found by the round before the stop or else by the stop. */
 static void expect_written(volatile void *place, int id)
 {
@@ -717,6 +756,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(unchanged_pages_are_read_once, setup),
     cmocka_unit_test_setup(disarmed_pages_count_as_written, setup),
     cmocka_unit_test_setup(marks_of_a_lost_registration_do_not_count, setup),
+    cmocka_unit_test_setup(marks_behind_what_is_not_registered_do_not_count, setup),
     cmocka_unit_test_setup(stores_are_seen, setup),
     cmocka_unit_test_setup(what_the_kernel_writes_is_seen, setup),
     cmocka_unit_test_setup(what_another_thread_writes_is_seen, setup),
