@@ -23,22 +23,31 @@ INLINE uint32_t claim_place(uint32_t *fill)
     return place;
 }
 
+static void shade(const uintptr_t *words, uint32_t count)
+{
+    if (load_relaxed(&gc_phase) == GC_MARKING)
+        mark_shade(words, count);
+}
+
 /* Marks from the full buffer, and from one word more.  Signals are blocked: a handler would find
- * the buffer half empty. */
+ * the buffer half empty.  Without memory for a structure the thread is not in the runtime; the phase stands
+ * still all the same, for no stop gets by a thread that blocks signals, and no fork cuts what is done under
+ * THREADS (fork.c). */
 static NOINLINE void flush(uintptr_t word)
 {
     uint64_t mask = signals_block_all();
     struct thread *thread = runtime_enter();
 
     if (thread != NULL) {
-        if (load_relaxed(&gc_phase) == GC_MARKING) {
-            mark_shade(thread->barrier,
-                       (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS));
-            mark_shade(&word, 1);
-        }
+        shade(thread->barrier, (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS));
+        shade(&word, 1);
         thread->barrier_fill = 0;
         thread->barrier_flushes++;
         runtime_leave(thread);
+    } else {
+        threads_lock();
+        shade(&word, 1);
+        threads_unlock();
     }
     signals_restore(mask);
 }

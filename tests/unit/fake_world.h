@@ -52,9 +52,19 @@ struct thread *thread_list(void)
     return &fake_threads[0];
 }
 
+static bool fake_no_memory;                     /* for a thread's structure */
+
 struct thread *runtime_enter(void)
 {
-    return thread_self;
+    return fake_no_memory ? NULL : thread_self;
+}
+
+void threads_lock(void)
+{
+}
+
+void threads_unlock(void)
+{
 }
 
 void runtime_leave(struct thread *thread)
