@@ -34,8 +34,8 @@ struct beginning {
 /* From malloc when all are taken; in the child of a fork those stay taken that were then. */
 static struct beginning records[RECORDS];
 
-/* Where glibc puts a thread's stack, found out with the first one: it ends so far above the thread
- * pointer. */
+/* Where glibc puts a thread's stack, found out with the first one of which it could say so: it ends so far
+ * above the thread pointer. */
 static struct {
     size_t above;
     uint32_t known;             /* atomic: 0 not yet, 1 being found out or not so simple, 2 known */
@@ -95,7 +95,7 @@ static size_t stack_wanted(const pthread_attr_t *attributes)
     return bytes;
 }
 
-/* Asks glibc, which asks the kernel for the thread's processors and allocates. */
+/* Asks glibc, which asks the kernel for the thread's processors and allocates.  0, 0: it could not. */
 static void find_stack(uintptr_t *low, uintptr_t *high)
 {
     pthread_attr_t attributes;
@@ -126,7 +126,8 @@ static void announce(size_t stack_bytes)
     find_stack(&low, &high);
     uint32_t unknown = 0;
 
-    if (stack_bytes != 0 && cas_acquire(&layout.known, &unknown, 1) && high - low == stack_bytes) {
+    if (stack_bytes != 0 && high != 0 && cas_acquire(&layout.known, &unknown, 1) &&
+        high - low == stack_bytes) {
         layout.above = high - here;
         store_release(&layout.known, 2);
     }

@@ -6,6 +6,7 @@
  * The same program must pass without the library.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -74,6 +75,33 @@ static void create_and_join(void)
     EXPECT(pthread_join(thread, &result) == 0);
     EXPECT(result == &result);
     printf("ok create_and_join\n");
+}
+
+/* What glibc is asked for is where a thread's stack is.  The first answer that it can give does for all. */
+static atomic_int questions, failing;
+
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
+{
+    static int (*real)(pthread_t, pthread_attr_t *);
+
+    if (real == NULL)
+        *(void **)&real = dlsym(RTLD_NEXT, "pthread_getattr_np");
+    atomic_fetch_add(&questions, 1);
+    return atomic_fetch_sub(&failing, 1) > 0 ? ENOMEM : real(thread, attributes);
+}
+
+static void stacks_are_asked_for_once(void)
+{
+    pthread_t thread;
+
+    atomic_store(&failing, 1);
+    for (int i = 0; i < 5; i++) {
+        EXPECT(pthread_create(&thread, NULL, give_back, NULL) == 0);
+        EXPECT(pthread_join(thread, NULL) == 0);
+    }
+    atomic_store(&failing, 0);
+    EXPECT(atomic_load(&questions) <= 2);       /* none without the library */
+    printf("ok stacks_are_asked_for_once\n");
 }
 
 /* What cannot be created is refused as libc refuses it, again and again. */
@@ -522,6 +550,7 @@ int main(int argc, char **argv)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     alarm(300);
+    stacks_are_asked_for_once();
     create_and_join();
     refused();
     attributes_count();
