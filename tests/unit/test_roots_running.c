@@ -307,6 +307,77 @@ static void memory_given_back_and_written_again_is_seen(void **state)
     munmap(memory, 32 * 4096);
 }
 
+/* MADV_, of headers that may be older. */
+enum {
+    PAGEOUT = 21, POPULATE_READ = 22, POPULATE_WRITE = 23, COLLAPSE = 25, GUARD_INSTALL = 102,
+    GUARD_REMOVE = 103,
+};
+
+enum { ADVICES = 6, TREATMENTS = ADVICES + 3 };
+
+/* What a program does to a page that is armed, before it stores into it. */
+static void treat(char *page, int how)
+{
+    static const int advices[ADVICES][2] = {
+        { MADV_FREE, MADV_NORMAL },          { GUARD_INSTALL, GUARD_REMOVE },
+        { POPULATE_WRITE, MADV_NORMAL },     { PAGEOUT, MADV_WILLNEED },
+        { MADV_MERGEABLE, MADV_UNMERGEABLE }, { MADV_DONTNEED, POPULATE_READ },
+    };
+
+    if (how < ADVICES) {
+        madvise(page, 4096, advices[how][0]);
+        madvise(page, 4096, advices[how][1]);
+    } else if (how == ADVICES) {
+        mprotect(page, 4096, PROT_NONE);
+        mprotect(page, 4096, PROT_READ | PROT_WRITE);
+    } else if (how == ADVICES + 1) {
+        void *moved = mremap(page, 4096, 4096, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+
+        assert_ptr_not_equal(moved, MAP_FAILED);
+        munmap(moved, 4096);
+    } else {
+        madvise((char *)align_down((uintptr_t)page, 2 << 20), 2 << 20, COLLAPSE);
+    }
+}
+
+/* With a child that shares the pages, and in huge pages as well. */
+static void stores_are_seen_whatever_became_of_a_page(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        char *place = map_pages(2048, MAP_PRIVATE);
+        char *memory = (char *)align_up((uintptr_t)place, 2 << 20);
+        pid_t child = 0;
+
+        madvise(memory, 4 << 20, variant == 2 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+        memset(memory, 1, 4 << 20);
+        madvise(memory, 4 << 20, MADV_HUGEPAGE);
+        begin();
+        if (variant == 1 && (child = fork()) == 0) {
+            alarm(20);
+            for (;;)
+                pause();
+        }
+        for (int how = 0; how < TREATMENTS; how++) {
+            treat(memory + (how * 40 + 3) * 4096, how);
+            plant(memory + (how * 40 + 3) * 4096, how);
+        }
+        look_at_written();
+        for (int how = 0; how < TREATMENTS; how++)
+            assert_int_equal(times_seen(how), 1);
+        for (int how = 0; how < TREATMENTS; how++)      /* armed again */
+            plant(memory + (how * 40 + 3) * 4096, TREATMENTS + how);
+        assert_true(visit());
+        for (int how = 0; how < TREATMENTS; how++)
+            assert_int_equal(times_seen(TREATMENTS + how), 1);
+        if (child != 0) {
+            kill(child, SIGKILL);
+            waitpid(child, NULL, 0);
+        }
+        munmap(place, 2048 * 4096);
+    }
+}
+
 static void protected_memory_is_seen(void **state)
 {
     char *memory = map_written(32);
@@ -765,6 +836,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(memory_mapped_in_its_place_is_seen, setup),
     cmocka_unit_test_setup(memory_moved_is_seen, setup),
     cmocka_unit_test_setup(memory_given_back_and_written_again_is_seen, setup),
+    cmocka_unit_test_setup(stores_are_seen_whatever_became_of_a_page, setup),
     cmocka_unit_test_setup(protected_memory_is_seen, setup),
     cmocka_unit_test_setup(operands_in_code_are_seen, setup),
     cmocka_unit_test_setup(one_unreadable_page_costs_no_more_than_itself, setup),
