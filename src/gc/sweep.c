@@ -57,7 +57,13 @@ static void take_back(struct span *span, uint32_t word, uint64_t slots)
 }
 
 /* Returns the slots that were in that state.  One that the program has just freed the fast way (its
- * pointer was in flight) is in a magazine, and left as it is. */
+ * pointer was in flight) is in a magazine, and left as it is.
+ *
+ * If it has been handed out again as well it looks like the block that it was, and is condemned at birth.
+ * That costs it one of its two cycles of grace, no more: the next cycle marks it if it is where the program
+ * can find it at any time while that cycle marks, and a marked one is condemned no more.  So it is lost only
+ * if it is in flight itself, all through the next cycle.  To tell the two apart each malloc would have to
+ * say when it was, or each free go the slow way until its span is swept. */
 static uint64_t change_state(struct span *span, uint32_t word, uint64_t slots, uint8_t from,
                              uint8_t to)
 {
