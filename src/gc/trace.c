@@ -290,11 +290,6 @@ void trace_push_object(struct worklist *list, struct work_local *local, const st
         work_push(list, local, low, bytes);
 }
 
-static void push_object(struct tracer *tracer, const struct span *span, uint32_t slot)
-{
-    trace_push_object(tracer->list, &tracer->local, span, slot);
-}
-
 void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
 {
     uintptr_t low;
@@ -359,7 +354,7 @@ static void push_address(struct tracer *tracer, struct span *span, uintptr_t add
         return;
     count_marked(tracer, span_kind(span), span->slot_bytes);
     if (span_kind(span) != KIND_NOSCAN)
-        push_object(tracer, span, slot);
+        trace_push_object(tracer->list, &tracer->local, span, slot);
 }
 
 /* Makes room in the queue: puts an object on the worklist that would be scanned here otherwise. */

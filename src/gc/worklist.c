@@ -101,15 +101,6 @@ bool work_local_open(struct worklist *list, struct work_local *local)
     return local->top != NULL;
 }
 
-void work_local_close(struct worklist *list, struct work_local *local)
-{
-    ASSERT(local->top->count == 0 && (local->under == NULL || local->under->count == 0));
-    block_put(list, local->top);
-    if (local->under != NULL)
-        block_put(list, local->under);
-    local->top = local->under = NULL;
-}
-
 static void surrender(struct worklist *list, struct work_block *block, bool shaded)
 {
     if (block == NULL)

@@ -59,16 +59,13 @@ struct worklist {
 
 /* A worker's own end of the list. */
 struct work_local {
-    struct work_block *top;     /* never NULL between work_local_open and _close */
+    struct work_block *top;     /* never NULL between work_local_open and _surrender */
     struct work_block *under;   /* full or empty, or NULL */
 };
 
 /* Takes a first block; false: no memory. */
 bool work_local_open(struct worklist *list, struct work_local *local);
-/* Gives the (empty) blocks back. */
-void work_local_close(struct worklist *list, struct work_local *local);
-
-/* Gives all of it away, to `full` (by a busy worker) or to `shaded`. */
+/* Gives all of it away, to `full` (by a busy worker) or to `shaded`; blocks without an entry just go back. */
 void work_local_surrender(struct worklist *list, struct work_local *local, bool shaded);
 /* Makes the shaded blocks work like any other.  The leader, busy.  False: there are none. */
 bool worklist_take_shaded(struct worklist *list);

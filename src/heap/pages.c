@@ -246,6 +246,13 @@ static size_t cut_run(struct span *run, uintptr_t base, size_t pages, struct spa
     return held;
 }
 
+static void return_spares(struct span *spare[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (spare[i] != NULL)
+            span_header_free(spare[i]);
+}
+
 /* Two spare headers; false when there is no memory for them. */
 static bool take_spares(struct span *spare[2])
 {
@@ -253,17 +260,8 @@ static bool take_spares(struct span *spare[2])
     spare[1] = span_header_alloc(1);
     if (spare[0] != NULL && spare[1] != NULL)
         return true;
-    for (int i = 0; i < 2; i++)
-        if (spare[i] != NULL)
-            span_header_free(spare[i]);
+    return_spares(spare);
     return false;
-}
-
-static void return_spares(struct span *spare[2])
-{
-    for (int i = 0; i < 2; i++)
-        if (spare[i] != NULL)
-            span_header_free(spare[i]);
 }
 
 /* Cuts a part out of a run for a span.  True: it reads as zero. */

@@ -17,7 +17,6 @@ uint64_t host_clock_ns(void);
 uint64_t host_thread_cpu_ns(void);
 uint64_t host_process_cpu_ns(void);
 
-size_t host_page_bytes(void);
 /* Physical memory of the machine; 0 when unknown. */
 uint64_t host_physical_bytes(void);
 /* The least memory limit of the control groups that the process is in, version 1 or 2, and of those

@@ -11,6 +11,7 @@
  */
 #include <sys/resource.h>
 
+#include "base/bits.h"
 #include "base/sys.h"
 #include "os/host.h"
 #include "os/proc_lines.h"
@@ -90,7 +91,8 @@ static const char *behind(const char *text, char c, int n)
 
 /* --- /proc/self/cgroup ----------------------------------------------------------------- */
 
-static void read_group(const char *line, struct hierarchy *v1, struct hierarchy *v2)
+static void read_group(const char *line, const char *prefix UNUSED, struct hierarchy *v1,
+                       struct hierarchy *v2)
 {
     const char *controllers = behind(line, ':', 1);
     const char *group = behind(line, ':', 2);
@@ -172,18 +174,7 @@ static void each_line(const char *prefix, const char *name, line_reader take, st
     lines_close(&lines);
 }
 
-static void take_group(const char *line, const char *prefix UNUSED, struct hierarchy *v1,
-                       struct hierarchy *v2)
-{
-    read_group(line, v1, v2);
-}
-
 /* --- limits --------------------------------------------------------------------------------- */
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* The number a file holds; UINT64_MAX when it is not there, says "max", or makes no sense. */
 static uint64_t read_limit(const char *path)
@@ -220,7 +211,7 @@ static uint64_t least_limit(struct hierarchy *hierarchy)
         for (const char *const *file = hierarchy->files; *file != NULL; file++) {
             path[length] = 0;
             if (append(path, *file))
-                least = min_u64(least, read_limit(path));
+                least = min_size(least, read_limit(path));
         }
         path[length] = 0;
         if (length <= hierarchy->mount_length)
@@ -232,11 +223,11 @@ uint64_t host_cgroup_bytes(const char *prefix)
 {
     struct hierarchy v1 = { .files = files_v1 }, v2 = { .files = files_v2 };
 
-    each_line(prefix, "/proc/self/cgroup", take_group, &v1, &v2);
+    each_line(prefix, "/proc/self/cgroup", read_group, &v1, &v2);
     if (!v1.known && !v2.known)
         return UINT64_MAX;
     each_line(prefix, "/proc/self/mountinfo", read_mount, &v1, &v2);
-    return min_u64(least_limit(&v1), least_limit(&v2));
+    return min_size(least_limit(&v1), least_limit(&v2));
 }
 
 static uint64_t resource_limit(int resource)
@@ -250,13 +241,13 @@ static uint64_t resource_limit(int resource)
 
 int64_t host_auto_limit(void)
 {
-    uint64_t least = min_u64(host_cgroup_bytes(""),
-                             min_u64(resource_limit(RLIMIT_AS), resource_limit(RLIMIT_DATA)));
+    uint64_t least = min_size(host_cgroup_bytes(""),
+                             min_size(resource_limit(RLIMIT_AS), resource_limit(RLIMIT_DATA)));
     uint64_t physical = host_physical_bytes();
 
     if (least >= NO_LIMIT_FROM)
         return INT64_MAX;
     if (physical != 0)
-        least = min_u64(least, physical);
+        least = min_size(least, physical);
     return (int64_t)(least / 100 * SHARE_PERCENT);
 }

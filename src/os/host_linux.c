@@ -55,11 +55,6 @@ unsigned host_cpus(void)
     return cpus == 0 ? 1 : cpus;
 }
 
-size_t host_page_bytes(void)
-{
-    return 4096;                    /* x86-64 has no other */
-}
-
 uint64_t host_physical_bytes(void)
 {
     struct sysinfo info;

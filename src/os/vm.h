@@ -1,12 +1,11 @@
-/* vm.h -- address space and its four states
+/* vm.h -- address space and its three states
  *
  *     none -- vm_reserve --> reserved (PROT_NONE) -- vm_commit --> ready (reads as zero)
  *     ready -- vm_release --> ready again, reads as zero, holds no memory
  *
- * PURPOSE  Everything the library asks of mmap.  All lengths and addresses are
- *          multiples of 4096.  Functions that can fail return false or NULL and
- *          leave what was there as it was; GCALLOC_DEBUG=failvm=N makes every
- *          Nth such call fail, for tests.
+ * PURPOSE  What the heap asks of the kernel.  All lengths and addresses are multiples of
+ *          4096.  Functions that can fail return false or NULL and leave what was there as
+ *          it was; GCALLOC_DEBUG=failvm=N makes every Nth such call fail, for tests.
  */
 #ifndef GCALLOC_OS_VM_H
 #define GCALLOC_OS_VM_H
@@ -46,8 +45,5 @@ void vm_clear(void *address, size_t bytes);
 bool vm_ask_for_huge(uintptr_t low, uintptr_t high);
 /* Faults in this part of it, 2 MiB aligned, shall bring huge pages, or no more.  What is there stays. */
 bool vm_ask_huge(void *address, size_t bytes, bool yes);
-/* Ready memory anywhere, outside every reservation.  NULL when refused. */
-void *vm_map(size_t bytes);
-void vm_unmap(void *address, size_t bytes);
 
 #endif

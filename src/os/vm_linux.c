@@ -202,13 +202,3 @@ void vm_clear(void *address, size_t bytes)
                        rest < CLEAR_LOOK_PAGES * VM_PAGE ? rest : CLEAR_LOOK_PAGES * VM_PAGE);
     }
 }
-
-void *vm_map(size_t bytes)
-{
-    return injected_failure() ? NULL : map(NULL, bytes, PROT_READ | PROT_WRITE, 0);
-}
-
-void vm_unmap(void *address, size_t bytes)
-{
-    sys_call2(SYS_munmap, (long)address, (long)bytes);
-}

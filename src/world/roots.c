@@ -150,8 +150,8 @@ static bool visit_kernel(struct roots_scan *scan)
 {
     bool foreign, seen = scan->tracked && roots_running.held_visited;
 
-    return roots_visit_alternate_stacks(scan) &&
-           (seen || roots_visit_held(scan, false, -1, &foreign));
+    roots_visit_alternate_stacks(scan);
+    return seen || roots_visit_held(scan, false, -1, &foreign);
 }
 
 bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why)

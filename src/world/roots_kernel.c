@@ -39,13 +39,12 @@ static void take_alternate_stacks(struct word_batch *batch)
             take_word(batch, tasks[i].thread->alternate_stack);
 }
 
-bool roots_visit_alternate_stacks(struct roots_scan *scan)
+void roots_visit_alternate_stacks(struct roots_scan *scan)
 {
     struct word_batch batch = { .scan = scan, .used = 0 };
 
     take_alternate_stacks(&batch);
     flush(&batch);
-    return true;
 }
 
 bool roots_visit_held(struct roots_scan *scan, bool running, int userfault, bool *foreign)

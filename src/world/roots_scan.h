@@ -86,7 +86,7 @@ bool roots_visit_tasks(struct roots_scan *scan);
 bool roots_visit_mappings(struct roots_scan *scan);
 /* The same, of one mapping: every page in memory or swapped out, whoever shares it. */
 bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping);
-bool roots_visit_alternate_stacks(struct roots_scan *scan);
+void roots_visit_alternate_stacks(struct roots_scan *scan);
 /* Epoll data and timers.  userfault: the caller's own descriptor of that kind, -1: none.
  * *foreign: the program tracks memory itself. */
 bool roots_visit_held(struct roots_scan *scan, bool running, int userfault, bool *foreign);

@@ -512,7 +512,7 @@ bool world_stop(const char **why)
     world.caller_mask = mask;
     if (stop_world()) {
         show_tasks(protocol.table);
-        store_release(&world.stopped, true);
+        world.stopped = true;
         return true;
     }
     if (why != NULL)
@@ -529,17 +529,12 @@ void world_start(void)
     bool blocked = world.caller_blocked;
     uint64_t mask = world.caller_mask;
 
-    store_release(&world.stopped, false);
+    world.stopped = false;
     world.task_count = 0;
     release_all(protocol.table);
     lock_release(&world.lock);
     if (blocked)
         signals_restore(mask);
-}
-
-bool world_is_stopped(void)
-{
-    return load_acquire(&world.stopped);
 }
 
 const struct stopped_task *world_tasks(size_t *count)
@@ -576,7 +571,7 @@ void stop_fork_child(void)
     lock_reset(&world.lock);
     store_relaxed(&protocol.generation, (protocol.generation + 1) & ~1u);
     store_relaxed(&protocol.unanswered, 0);
-    store_relaxed(&world.stopped, false);
+    world.stopped = false;
     world.overflow = false;
     for (unsigned i = 0; i < MAX_EXEMPT; i++)
         store_relaxed(&world.exempt[i], 0);

@@ -30,7 +30,6 @@ bool world_init(void);
  * stopped; nothing is stopped.  *why then says which and why, for gctrace. */
 bool world_stop(const char **why);
 void world_start(void);
-bool world_is_stopped(void);
 
 /* The tasks stopped by the last world_stop; valid until world_start. */
 const struct stopped_task *world_tasks(size_t *count);

@@ -18,6 +18,12 @@ static void fresh_list(void)
     list.max_blocks = UINT32_MAX;
 }
 
+static void close_empty(struct work_local *local)
+{
+    assert_true(local->top->count == 0 && (local->under == NULL || local->under->count == 0));
+    work_local_surrender(&list, local, true);
+}
+
 static void test_last_in_first_out(void **state)
 {
     struct work_local local;
@@ -37,7 +43,7 @@ static void test_last_in_first_out(void **state)
     assert_false(work_pop(&list, &local, &work));
     assert_false(worklist_wait(&list, &local));
     assert_true(worklist_is_empty(&list));
-    work_local_close(&list, &local);
+    close_empty(&local);
 }
 
 /* Far more than a pair of blocks: everything comes back once. */
@@ -58,7 +64,7 @@ static void test_spills_and_returns_everything(void **state)
         sum += work.address / 8;
     assert_int_equal(sum, (uint64_t)COUNT * (COUNT + 1) / 2);
     assert_false(worklist_wait(&list, &local));
-    work_local_close(&list, &local);
+    close_empty(&local);
     uint32_t blocks = list.blocks;
 
     /* Again: no new memory. */
@@ -69,7 +75,7 @@ static void test_spills_and_returns_everything(void **state)
     while (work_pop(&list, &local, &work))
         continue;
     assert_false(worklist_wait(&list, &local));
-    work_local_close(&list, &local);
+    close_empty(&local);
     assert_int_equal(list.blocks, blocks);
 }
 
@@ -95,7 +101,7 @@ static void test_room_after_every_pop(void **state)
     while (work_pop(&list, &local, &work))
         continue;
     assert_false(worklist_wait(&list, &local));
-    work_local_close(&list, &local);
+    close_empty(&local);
 }
 
 static void test_share_gives_the_older_half(void **state)
@@ -124,8 +130,8 @@ static void test_share_gives_the_older_half(void **state)
     /* The first to wait must not hang: only the last one sees the end. */
     list.outstanding = 1;
     assert_false(worklist_wait(&list, &local));
-    work_local_close(&list, &local);
-    work_local_close(&list, &other);
+    close_empty(&local);
+    close_empty(&other);
 }
 
 /* What mutators give does not count until the leader, being busy, takes it. */
@@ -157,7 +163,7 @@ static void test_shaded_blocks_wait(void **state)
         count++;
     assert_int_equal(count, WORK_ENTRIES + 2);
     assert_false(worklist_wait(&list, &leader));
-    work_local_close(&list, &leader);
+    close_empty(&leader);
 }
 
 /* A worker that leaves early gives all it has to the others, and is not waited for. */
@@ -187,7 +193,7 @@ static void test_leaving_early(void **state)
     while (worklist_wait(&list, &late));
     assert_int_equal(count, WORK_ENTRIES + 6);
     assert_true(worklist_is_empty(&list));
-    work_local_close(&list, &late);
+    close_empty(&late);
 }
 
 /* --- the end of work: a random tree is walked by several workers ------------------- */
@@ -255,7 +261,7 @@ static void *worker(void *argument)
             assert_int_equal(load_acquire(&done_total), expected);
         pthread_barrier_wait(&barrier);
     }
-    work_local_close(&list, &local);
+    close_empty(&local);
     return NULL;
 }
 
