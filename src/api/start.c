@@ -23,54 +23,43 @@
 #include "world/stop.h"
 #include "world/task.h"
 
-/* Runs last of all prepare handlers, for it was registered first: nothing that
- * allocates runs between it and the fork. */
-static void before_fork(void)
-{
-    world_fork_prepare();
-}
-
-static void after_fork_parent(void)
-{
-    world_fork_parent();
-}
-
 static void after_fork_child(void)
 {
     arena_fork_child();
     pages_fork_child();
     ceded_fork_child();
     roots_fork_child();
-    world_fork_child_all();
+    world_fork_child();
     sweep_fork_child();
     cycle_fork_child();
     collect_fork_child();
 }
 
-/* fork without the handlers above, safe in signal handlers by POSIX: so they run here. */
+/* fork without the handlers of pthread_atfork, safe in signal handlers by POSIX: so ours run here. */
 EXPORT pid_t _Fork(void)
 {
     static void *cache;
     pid_t (*real)(void) = (pid_t (*)(void))wrap_next(&cache, "_Fork");
     uint64_t mask = signals_block_all();
 
-    before_fork();
+    world_fork_prepare();
     pid_t child = real();
 
     if (child == 0)
         after_fork_child();
     else
-        after_fork_parent();
+        world_fork_parent();
     signals_restore(mask);
     return child;
 }
 
 /* glibc hands constructors what main gets.  We run before libc's own (-z initfirst): `environ`
  * is not set yet. */
-__attribute__((constructor(101))) static void start(int argc, char **argv, char **environment)
+CONSTRUCTOR static void start(int argc, char **argv, char **environment)
 {
     (void)argc;
     (void)argv;
+    stats_init();
     options_read(environment, getauxval(AT_SECURE) != 0);
     if (options.mode == MODE_MANUAL)
         malloc_rounding = 15;
@@ -78,7 +67,8 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
     thread_announce_main();
     if (options.hardened || options.gccheckmark)
         mcache_close(&thread_self->cache);      /* the loader has opened some */
-    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    /* Registered first, so it runs last before a fork: nothing that allocates comes in between. */
+    pthread_atfork(world_fork_prepare, world_fork_parent, after_fork_child);
     if (options.stats_at_exit)
         atexit(stats_print_exit);
     if (world_init())

@@ -5,7 +5,8 @@
  *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
  *            that a stop signal would cut short (wrap_block*.c), and calls that
  *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c,
- *            wrap_memory.c).
+ *            wrap_memory.c, wrap_mremap.c).  wrap_syscall.c has all of them again, for those
+ *            who call the kernel by number.
  *
  * Blocked regions.  A call that may wait is made PARKED (world/thread.h): a stop then
  * needs no signal, and the call is neither cut short nor fails with EINTR.  While
@@ -35,6 +36,8 @@
 #include "base/sys.h"
 #include "world/thread.h"
 
+enum { NR_LANDLOCK_RESTRICT_SELF = 446 };       /* headers have it since Linux 5.13 only */
+
 /* Looks up every wrapped function at once; before the first thread and the first dlopen. */
 void wrap_find_all(void);
 
@@ -53,6 +56,15 @@ INLINE void *wrap_next(void **cache, const char *name)
 
 /* The real `name`; `cache` is a static void *, NULL at first. */
 #define WRAP_REAL(cache, name) ((__typeof__(&name))wrap_next(&(cache), #name))
+
+/* The result of a system call by libc's convention. */
+INLINE long wrap_result(long result)
+{
+    if (LIKELY(!sys_failed(result)))
+        return result;
+    errno = (int)-result;
+    return -1;
+}
 
 /* One blocking call of one thread. */
 struct blocked {
@@ -142,12 +154,16 @@ INLINE bool blocked_transfer(struct blocked *blocked, ssize_t result, size_t byt
     return blocked_cut_short(blocked) && (result > 0 || errno == EINTR);
 }
 
+/* The unwinder's interface (Itanium C++ ABI, level I), as far as we use it. */
+enum { UNWIND_CLEANUP_PHASE = 2, UNWIND_CONTINUE = 8 };
+#define UNWIND_BY(personality) __asm__ volatile(".cfi_personality 0x1b, " #personality)
+
 /* Names the unwinder's personality of the function it stands in, which must call the
  * blocking function from this frame.  Cancellation (and pthread_exit, and C++ exceptions
  * thrown by handlers) unwind frame by frame and ask each frame's personality; ours
  * unparks the thread before the program's clean-up handlers run.  No instruction is spent on it,
  * and nothing of libgcc is needed, unlike with pthread_cleanup_push. */
-#define PARKED_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_unpark_personality")
+#define PARKED_FRAME() UNWIND_BY(gcalloc_unpark_personality)
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
 
@@ -155,11 +171,11 @@ int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *e
  * False: it cannot be (wrap_exec.c). */
 bool wrap_alone_begin(void);
 void wrap_alone_end(bool alone);
-/* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
-bool wrap_installs_filter(long nr, long operation);
 /* Does this operation of prctl change what only the calling task may do?  No task of ours should be
  * left behind with more. */
 bool wrap_prctl_is_of_task(long operation);
+/* A system call that puts a seccomp filter on the process, and how to make it (wrap_exec.c). */
+bool wrap_installs_filter(long nr, long operation);
 long wrap_install_filter(long nr, long a, long b, long c, long d, long e, long f);
 /* A system call that is not made just so, and how to make it: -errno or its result
  * (wrap_kernel.c). */

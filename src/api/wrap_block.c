@@ -76,9 +76,6 @@ struct thread *blocked_thread_slow(struct thread *thread)
     return wrap_is_stranger(thread) ? NULL : thread;
 }
 
-/* The unwinder's interface (Itanium C++ ABI, level I), as far as we use it. */
-enum { UNWIND_CLEANUP_PHASE = 2, UNWIND_CONTINUE = 8 };
-
 int gcalloc_unpark_personality(int version UNUSED, int actions, uint64_t class UNUSED,
                                void *exception UNUSED, void *context UNUSED)
 {

@@ -70,9 +70,7 @@ void wrap_alone_end(bool alone)
 }
 
 /* Cancellation unwinds a frame that called while alone; as PARKED_FRAME in wrap.h. */
-#define ALONE_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_alone_personality")
-
-enum { UNWIND_CLEANUP_PHASE = 2, UNWIND_CONTINUE = 8 };
+#define ALONE_FRAME() UNWIND_BY(gcalloc_alone_personality)
 
 int gcalloc_alone_personality(int version, int actions, uint64_t class, void *exception,
                               void *context);
@@ -167,18 +165,13 @@ EXPORT int prctl(int operation, ...)
     }
     if (!wrap_installs_filter(SYS_prctl, operation))
         return real(operation, a[0], a[1], a[2], a[3]);
-    long result = wrap_install_filter(SYS_prctl, operation, (long)a[0], (long)a[1], (long)a[2],
-                                      (long)a[3], 0);
-
-    if (result >= 0)
-        return (int)result;
-    errno = (int)-result;
-    return -1;
+    return (int)wrap_result(wrap_install_filter(SYS_prctl, operation, (long)a[0], (long)a[1],
+                                                (long)a[2], (long)a[3], 0));
 }
 
 /* The parent of a vfork, back. */
 long gcalloc_vfork_parent(long child);
-__attribute__((used)) long gcalloc_vfork_parent(long child)
+FOR_ASSEMBLY long gcalloc_vfork_parent(long child)
 {
     struct thread *thread = thread_self;
 
@@ -216,7 +209,7 @@ __asm__(".pushsection .text\n"
  * so ours must be gone from the stack when it runs.  A jump, therefore, and assembly, for
  * no compiler promises one. */
 void *gcalloc_dlopen_real(void);
-__attribute__((used)) void *gcalloc_dlopen_real(void)
+FOR_ASSEMBLY void *gcalloc_dlopen_real(void)
 {
     static void *cache;
 

@@ -19,15 +19,6 @@
 #include "api/wrap.h"
 #include "gc/barrier.h"
 
-static long finish(long result)
-{
-    if (UNLIKELY(result < 0)) {
-        errno = (int)-result;
-        return -1;
-    }
-    return result;
-}
-
 /* --- words in the kernel's keeping ----------------------------------------------------- */
 
 static long add_to_epoll(long epoll, long operation, long fd, struct epoll_event *event)
@@ -47,7 +38,7 @@ static void shade_sigevent(const struct sigevent *event)
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-    return (int)finish(add_to_epoll(epoll, operation, fd, event));
+    return (int)wrap_result(add_to_epoll(epoll, operation, fd, event));
 }
 
 EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
@@ -65,7 +56,7 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
 /* A second task would make them fail, or keep what is given up. */
 static bool changes_task(long nr, long a)
 {
-    return nr == SYS_unshare || nr == SYS_setns || nr == SYS_capset || nr == 446 /* landlock */ ||
+    return nr == SYS_unshare || nr == SYS_setns || nr == SYS_capset || nr == NR_LANDLOCK_RESTRICT_SELF ||
            (nr == SYS_prctl && wrap_prctl_is_of_task(a));
 }
 

@@ -209,7 +209,7 @@ static long remap(long old, long old_bytes, long bytes, long flags, long target)
     struct thread *thread = enter_unmarked();
     long result = move(old, old_bytes, bytes, flags, target);
 
-    if (result >= 0 || result <= -4096)
+    if (!sys_failed(result))
         note_remapped(from, old, old_bytes, bytes, flags, result);
     if (thread != NULL)
         runtime_leave(thread);
@@ -218,18 +218,9 @@ static long remap(long old, long old_bytes, long bytes, long flags, long target)
 
 /* ------------------------------------------------------------------------ libc's names */
 
-static long finish(long result)
-{
-    if (UNLIKELY(result < 0 && result > -4096)) {
-        errno = (int)-result;
-        return -1;
-    }
-    return result;
-}
-
 EXPORT int mprotect(void *address, size_t bytes, int protection)
 {
-    return (int)finish(protect(SYS_mprotect, (long)address, (long)bytes, protection, 0));
+    return (int)wrap_result(protect(SYS_mprotect, (long)address, (long)bytes, protection, 0));
 }
 
 EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
@@ -237,29 +228,29 @@ EXPORT int pkey_mprotect(void *address, size_t bytes, int protection, int key)
     /* As libc: works where there are no keys. */
     long nr = key == -1 ? SYS_mprotect : SYS_pkey_mprotect;
 
-    return (int)finish(protect(nr, (long)address, (long)bytes, protection, key));
+    return (int)wrap_result(protect(nr, (long)address, (long)bytes, protection, key));
 }
 
 EXPORT int madvise(void *address, size_t bytes, int advice)
 {
-    return (int)finish(protect(SYS_madvise, (long)address, (long)bytes, advice, 0));
+    return (int)wrap_result(protect(SYS_madvise, (long)address, (long)bytes, advice, 0));
 }
 
 EXPORT void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
 {
-    return (void *)finish(map((long)address, (long)bytes, protection, flags, fd, offset));
+    return (void *)wrap_result(map((long)address, (long)bytes, protection, flags, fd, offset));
 }
 
 #undef mmap64
 void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, __off64_t offset);
 EXPORT void *mmap64(void *address, size_t bytes, int protection, int flags, int fd, __off64_t offset)
 {
-    return (void *)finish(map((long)address, (long)bytes, protection, flags, fd, offset));
+    return (void *)wrap_result(map((long)address, (long)bytes, protection, flags, fd, offset));
 }
 
 EXPORT int munmap(void *address, size_t bytes)
 {
-    return (int)finish(unmap((long)address, (long)bytes));
+    return (int)wrap_result(unmap((long)address, (long)bytes));
 }
 
 EXPORT void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
@@ -269,7 +260,7 @@ EXPORT void *mremap(void *old, size_t old_bytes, size_t bytes, int flags, ...)
     va_start(arguments, flags);
     void *target = flags & MREMAP_FIXED ? va_arg(arguments, void *) : NULL;
     va_end(arguments);
-    return (void *)finish(remap((long)old, (long)old_bytes, (long)bytes, flags, (long)target));
+    return (void *)wrap_result(remap((long)old, (long)old_bytes, (long)bytes, flags, (long)target));
 }
 
 /* ------------------------------------------------------------------------ the same by syscall() */

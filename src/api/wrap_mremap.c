@@ -28,11 +28,6 @@ struct move {
     size_t bytes;                       /* what is moved */
 };
 
-static bool is_error(long result)
-{
-    return result < 0 && result > -4096;
-}
-
 /* False: they are not what one mapping was made of. */
 static bool find_pieces(struct move *move, size_t old_bytes)
 {
@@ -107,7 +102,7 @@ static long move_all(const struct move *move, size_t old_bytes, size_t bytes, bo
 {
     long result = reserve(target, bytes, fixed);
 
-    if (is_error(result))
+    if (sys_failed(result))
         return result;
     target = (uintptr_t)result;
     if (!move_pieces(move, target)) {
@@ -131,7 +126,7 @@ static long grow_last(const struct move *move, size_t more)
     long result =
         sys_call6(SYS_mremap, (long)last->low, (long)bytes, (long)(bytes + more), 0, 0, 0);
 
-    return is_error(result) ? result : (long)move->low;
+    return sys_failed(result) ? result : (long)move->low;
 }
 
 /* A place that the kernel would take: whole pages, none of them what is moved. */
@@ -162,7 +157,7 @@ long wrap_remap_pieces(uintptr_t old, size_t old_bytes, size_t bytes, int flags,
     if (!fixed) {
         long result = grow_last(&move, bytes - old_bytes);
 
-        if (!is_error(result) || (flags & MREMAP_MAYMOVE) == 0)
+        if (!sys_failed(result) || (flags & MREMAP_MAYMOVE) == 0)
             return result;
     }
     return move_all(&move, old_bytes, bytes, fixed, target);

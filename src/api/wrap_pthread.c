@@ -42,10 +42,7 @@ static struct {
     uint32_t changes;           /* atomic: the program has changed what a stack is by default */
 } layout;
 
-#define DETACHING_FRAME() __asm__ volatile(".cfi_personality 0x1b, gcalloc_detach_personality")
-
-/* The unwinder's interface, as in wrap_block.c. */
-enum { UNWIND_CLEANUP_PHASE = 2, UNWIND_CONTINUE = 8 };
+#define DETACHING_FRAME() UNWIND_BY(gcalloc_detach_personality)
 
 int gcalloc_detach_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);

@@ -139,8 +139,7 @@ static void end_call(struct thread *thread, greg_t *registers, uint32_t goes_on)
 
 /* Entered from a stub, on the kernel's signal frame. */
 void gcalloc_signal_handle(int signal, siginfo_t *info, void *context, size_t index);
-__attribute__((used)) void gcalloc_signal_handle(int signal, siginfo_t *info, void *context,
-                                                 size_t index)
+FOR_ASSEMBLY void gcalloc_signal_handle(int signal, siginfo_t *info, void *context, size_t index)
 {
     handler_function handler = (handler_function)load_acquire(&handlers[index]);
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;

@@ -17,7 +17,7 @@ enum { NUMBERS = 512 };
 
 /* Constant; read by the assembly below. */
 extern const uint8_t gcalloc_syscall_waits[NUMBERS];
-const uint8_t gcalloc_syscall_waits[NUMBERS] __attribute__((used)) = {
+FOR_ASSEMBLY const uint8_t gcalloc_syscall_waits[NUMBERS] = {
     [SYS_read] = 1, [SYS_readv] = 1, [SYS_write] = 1, [SYS_writev] = 1, [SYS_sendfile] = 1,
     [SYS_splice] = 1, [SYS_getrandom] = 1, [SYS_flock] = 1,
     [SYS_poll] = 1, [SYS_ppoll] = 1, [SYS_select] = 1, [SYS_pselect6] = 1,
@@ -34,7 +34,7 @@ const uint8_t gcalloc_syscall_waits[NUMBERS] __attribute__((used)) = {
     [SYS_seccomp] = 1, [SYS_prctl] = 1, [SYS_epoll_ctl] = 1, [SYS_timer_create] = 1,
     [SYS_mprotect] = 1, [SYS_pkey_mprotect] = 1, [SYS_mmap] = 1, [SYS_munmap] = 1,
     [SYS_mremap] = 1, [SYS_madvise] = 1, [SYS_userfaultfd] = 1,
-    [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [446] = 1,
+    [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [NR_LANDLOCK_RESTRICT_SELF] = 1,
 };
 
 /* Waking is what most futex calls do: not worth a park. */
@@ -52,19 +52,17 @@ static bool futex_waits(long operation)
     }
 }
 
-/* Result of a system call to libc's convention. */
+/* What wrap_result does of -errno, for the assembly. */
 long gcalloc_syscall_failed(long result);
-__attribute__((used)) long gcalloc_syscall_failed(long result)
+FOR_ASSEMBLY long gcalloc_syscall_failed(long result)
 {
-    errno = (int)-result;
-    return -1;
+    return wrap_result(result);
 }
 
 _Static_assert(NUMBERS == 512, "as in the assembly below");
 
 long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f);
-__attribute__((used)) long gcalloc_syscall_parked(long nr, long a, long b, long c, long d,
-                                                  long e, long f)
+FOR_ASSEMBLY long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f)
 {
     struct blocked blocked;
     long result;
@@ -81,7 +79,7 @@ __attribute__((used)) long gcalloc_syscall_parked(long nr, long a, long b, long 
             blocked_leave(&blocked);
         } while (result == -EINTR && blocked_cut_short(&blocked));
     }
-    return result < 0 && result > -4096 ? gcalloc_syscall_failed(result) : result;
+    return wrap_result(result);
 }
 
 __asm__(".pushsection .text\n"

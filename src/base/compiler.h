@@ -23,6 +23,13 @@
 #define FAST __attribute__((aligned(64)))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define UNUSED __attribute__((unused))
+/* Called, or read, by assembly only. */
+#define FOR_ASSEMBLY __attribute__((used))
+/* Runs before main, and before the program's own constructors. */
+#define CONSTRUCTOR __attribute__((constructor(101)))
+/* A type for the registers of so many bytes, which may look at any memory. */
+#define VECTOR(bytes, alignment) __attribute__((vector_size(bytes), aligned(alignment), may_alias))
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 #define TLS_INITIAL_EXEC __thread __attribute__((tls_model("initial-exec")))
 #define PREFETCH(p) __builtin_prefetch((p), 0, 3)
 #define PREFETCH_WRITE(p) __builtin_prefetch((p), 1, 3)

@@ -64,6 +64,12 @@ INLINE long sys_call0(long nr)
     return sys_call3(nr, 0, 0, 0);
 }
 
+/* Is the result -errno?  Of calls whose result may be any word: addresses. */
+INLINE bool sys_failed(long result)
+{
+    return result < 0 && result > -4096;
+}
+
 INLINE int sys_gettid(void)
 {
     return (int)sys_call0(SYS_gettid);

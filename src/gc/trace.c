@@ -31,7 +31,7 @@ INLINE uint32_t queue_length(const struct tracer *tracer)
 INLINE uint32_t queue_words(struct tracer *tracer, uint32_t tail, uintptr_t at, uintptr_t end,
                             uintptr_t base, size_t heap)
 {
-#pragma GCC unroll 2
+    UNROLL_TWICE
     for (; at < end; at += sizeof(uintptr_t)) {
         uintptr_t address = word_address(load_relaxed((const uintptr_t *)at));
         tracer->address[tail % QUEUE_WORDS] = address;
@@ -53,8 +53,8 @@ INLINE uint32_t queue_word(struct tracer *tracer, uint32_t tail, uintptr_t at, u
 /* Four halves of words, and eight quarters. */
 enum { HALVES_BYTES = 16 };
 
-typedef uint16_t quarters __attribute__((vector_size(HALVES_BYTES), aligned(4), may_alias));
-typedef char octets __attribute__((vector_size(HALVES_BYTES)));
+typedef uint16_t quarters VECTOR(HALVES_BYTES, 4);
+typedef char octets VECTOR(HALVES_BYTES, HALVES_BYTES);
 
 /* Where upper_halves has a bit for the halves at multiples of 8, and for the others. */
 enum { HALVES_EVEN = 0x0101, HALVES_ODD = 0x1010 };

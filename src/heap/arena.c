@@ -58,7 +58,7 @@ static bool reserve(size_t heap)
     arena.start = at;
     arena.end = at + bytes;
     at = carve(&arena.map, at, pages * sizeof(uint64_t));
-    at = carve(&arena.zero, at, chunk_bytes(pages));
+    at = carve(&arena.chunks, at, chunk_bytes(pages));
     at = carve(&arena.table, at, pages * sizeof(struct span *));
     at = carve(&arena.meta, at, heap / 8 + META_LEAST);
     arena.heap.base = align_up(at, HUGE_PAGE);
@@ -112,7 +112,7 @@ size_t arena_grow_locked(size_t pages)
     target = min_size(target, arena.heap.reserved);
 
     if (!region_ensure(&arena.map, (target >> PAGE_SHIFT) * sizeof(uint64_t), META_STEP) ||
-        !region_ensure(&arena.zero, chunk_bytes(target >> PAGE_SHIFT), 4 * KIB))
+        !region_ensure(&arena.chunks, chunk_bytes(target >> PAGE_SHIFT), 4 * KIB))
         return 0;
     if (!commit(&arena.heap, target) && !commit(&arena.heap, least))
         return 0;
@@ -140,7 +140,7 @@ void *meta_alloc(size_t bytes)
 size_t meta_bytes(void)
 {
     return load_relaxed(&arena.meta.ready) + load_relaxed(&arena.map.ready) +
-           load_relaxed(&arena.zero.ready) + load_relaxed(&arena.table.ready);
+           load_relaxed(&arena.chunks.ready) + load_relaxed(&arena.table.ready);
 }
 
 void arena_fork_child(void)

@@ -22,7 +22,7 @@ struct span;
 struct region {
     uintptr_t base;             /* constant */
     size_t reserved;            /* constant; bytes */
-    size_t ready;               /* bytes; grows under the region's lock */
+    size_t ready;               /* bytes; grows under the region's lock; meta_bytes reads it without */
 };
 
 struct arena {
@@ -33,15 +33,15 @@ struct arena {
     /* The rest. */
     struct region heap;
     struct region map;          /* page map */
-    struct region zero;         /* struct chunk per 64 pages: heap/chunk.h */
+    struct region chunks;       /* a struct chunk for 64 pages: heap/chunk.h */
     struct region table;        /* span table: id -> span */
     struct region meta;         /* meta_alloc */
     uintptr_t start, end;       /* the whole reservation */
 };
 
+/* All zero until the first meta_alloc makes the reservation. */
 extern struct arena arena;
 
-/* The reservation is made by the first meta_alloc; until then all of arena is zero. */
 /* Makes at least `pages` more heap pages ready; HEAP held.  Returns how many, 0 when refused. */
 size_t arena_grow_locked(size_t pages);
 /* Makes the first `bytes` of a metadata region ready, in steps that grow with it; the region's

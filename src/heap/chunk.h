@@ -17,15 +17,15 @@
 enum { CHUNK_PAGES = 64 };              /* 512 KiB of heap */
 
 struct chunk {
-    uint64_t held;
-    uint64_t free;
+    uint64_t held;                      /* pages that may hold memory */
+    uint64_t free;                      /* pages of free runs */
     uint64_t kind[KINDS];               /* pages of spans that are in use; atomic */
     uint32_t used_at;                   /* coarse ms, modulo 2^32 */
 };
 
 INLINE struct chunk *chunk_of(size_t page)
 {
-    return (struct chunk *)arena.zero.base + page / CHUNK_PAGES;
+    return (struct chunk *)arena.chunks.base + page / CHUNK_PAGES;
 }
 
 /* Visits the chunks of [at, end): `mask` are its pages in `chunk`. */

@@ -272,7 +272,7 @@ static void clear_slots(const struct span *span, uint32_t word, uint64_t slots)
         clear_memory(span_slot_address(span, word * 64 + lowest_bit(slots)), span->slot_bytes);
 }
 
-typedef uint64_t word_pair __attribute__((vector_size(16), aligned(8), may_alias));
+typedef uint64_t word_pair VECTOR(16, 8);
 
 /* A few words, by stores of 16 bytes: that takes less than a call of memset. */
 INLINE void clear_words(uintptr_t at, size_t bytes)
@@ -467,7 +467,7 @@ static uint32_t make_room(struct mcache *cache, unsigned span_class)
     if (options.hardened)
         want = 1;
     else if (span_class_is_clean(span_class))
-        want = min_size(want, CLEAN_BYTES / size_classes[span_class_size_class(span_class)].slot_bytes);
+        want = min_size(want, CLEAN_BYTES / bytes);
     if (class->room == 0)
         magazine_open(cache, span_class);
     if (class->room < want && class->refilled != 0 && is_small(cache, span_class)) {
@@ -573,15 +573,15 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
 
     if (magazine_fill(cache, span_class) != 0)
         mcache_flush(cache, span_class, UINT32_MAX);
-    if (cache->classes[span_class].current != NULL) {
-        ready_push_central(cache->classes[span_class].current);
-        store_relaxed(&cache->classes[span_class].current, NULL);
+    if (class->current != NULL) {
+        ready_push_central(class->current);
+        store_relaxed(&class->current, NULL);
     }
-    for (struct span *span = cache->classes[span_class].taken; span != NULL; span = next) {
+    for (struct span *span = class->taken; span != NULL; span = next) {
         next = span->next;
         ready_push_central(span);
     }
-    cache->classes[span_class].taken = NULL;
+    class->taken = NULL;
     abandon_ready(cache, span_class);
     /* The next thread begins small again, in the same memory. */
     cache->magazines[span_class] = (struct magazine){ 0, 0 };

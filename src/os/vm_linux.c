@@ -34,7 +34,7 @@ static void *map(void *address, size_t bytes, int protection, int flags)
     long result = sys_call6(SYS_mmap, (long)address, (long)bytes, protection,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 
-    return result < 0 && result > -4096 ? NULL : (void *)result;
+    return sys_failed(result) ? NULL : (void *)result;
 }
 
 void *vm_reserve(size_t bytes)

@@ -32,8 +32,8 @@ enum {
 };
 
 static AT_START struct {
-    uint64_t start_ns;          /* constant after the constructor */
-    uint32_t cpus;              /* constant after the constructor */
+    uint64_t start_ns;          /* constant after stats_init */
+    uint32_t cpus;              /* the same */
     uint64_t goal;              /* atomic */
 } process = { .cpus = 1, .goal = UINT64_MAX };
 
@@ -51,7 +51,7 @@ static uint64_t unix_time_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-__attribute__((constructor(101))) static void note_start(void)
+void stats_init(void)
 {
     process.start_ns = host_clock_ns();
     process.cpus = host_cpus();
@@ -184,7 +184,7 @@ static void fill_metadata(struct gc_memstats *out, const struct census *census)
     out->mspan_sys = census->header_bytes + load_relaxed(&arena.table.ready);
     out->mcache_inuse = census->threads * (uint64_t)sizeof(struct thread);
     out->mcache_sys = census->thread_structures * (uint64_t)sizeof(struct thread);
-    out->gc_sys = load_relaxed(&arena.map.ready) + load_relaxed(&arena.zero.ready);
+    out->gc_sys = load_relaxed(&arena.map.ready) + load_relaxed(&arena.chunks.ready);
     uint64_t known = census->header_bytes + out->mcache_sys;
 
     out->other_sys = meta > known ? meta - known : 0;

@@ -16,6 +16,8 @@
 #include "watch/census.h"
 #include "watch/gctrace.h"
 
+/* First of all: notes when the program began. */
+void stats_init(void);
 /* Records the report of a cycle, abandoned or not.  Once per cycle, after the world was
  * restarted. */
 void stats_note_cycle(const struct cycle_report *report);

@@ -53,7 +53,7 @@ void world_fork_parent(void)
     runtime_gate_open();
 }
 
-void world_fork_child_all(void)
+void world_fork_child(void)
 {
     leave_nested();
     stop_fork_child();

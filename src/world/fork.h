@@ -15,6 +15,6 @@
 void world_fork_prepare(void);
 void world_fork_parent(void);
 /* After the heap's own locks are reset. */
-void world_fork_child_all(void);
+void world_fork_child(void);
 
 #endif

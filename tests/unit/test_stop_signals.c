@@ -383,7 +383,7 @@ static void a_first_thread_that_ended_is_no_obstacle(void **state)
     if (child == 0) {
         pthread_t thread;
 
-        world_fork_child_all();
+        world_fork_child();
         thread_detach();
         pthread_create(&thread, NULL, stop_after_main, NULL);
         pthread_exit(NULL);
@@ -408,7 +408,7 @@ static void fork_under_stops(void **state)
         world_fork_prepare();
         pid_t child = fork();
         if (child == 0) {
-            world_fork_child_all();
+            world_fork_child();
             for (int n = 0; n < 3; n++) {
                 if (!stop(NULL))
                     _exit(1);
