@@ -47,8 +47,7 @@ static size_t give_empty_spans_back(void)
     return freed;
 }
 
-/* Frees what can be freed without a cycle; true when it is worth trying again. */
-static bool reclaim_spans(void)
+bool refill_reclaim_spans(void)
 {
     while (sweep_some(SWEEP_STEP))
         ;
@@ -108,7 +107,7 @@ static bool refill(struct thread *thread, unsigned span_class)
     if (taken == 0) {
         adopt_orphans();
         taken = refill_ready(cache, span_class);
-        if (taken == 0 && reclaim_spans())
+        if (taken == 0 && refill_reclaim_spans())
             taken = refill_fresh(cache, span_class);
     }
     return taken != 0;
@@ -162,7 +161,7 @@ static void *large_slow(struct thread *thread, size_t bytes, size_t alignment, e
         return NULL;
     for (bool collected = false;; collected = true) {
         struct span *span = pages_alloc_large(kind, bytes, alignment, sweep_generation, zeroed);
-        if (span == NULL && reclaim_spans())
+        if (span == NULL && refill_reclaim_spans())
             span = pages_alloc_large(kind, bytes, alignment, sweep_generation, zeroed);
         if (span != NULL) {
             if (load_relaxed(&span_allocate_black))

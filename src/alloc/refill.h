@@ -14,5 +14,8 @@ struct request {
 /* A slot or a large object, with all that an allocation may have to do for a cycle.  Not in the
  * runtime.  NULL: no memory. */
 void *refill_and_allocate(struct request *request);
+/* Frees what can be freed without a cycle: sweeps, and gives empty spans back.  In the runtime.  True:
+ * there were some. */
+bool refill_reclaim_spans(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* release.c -- when free cannot simply push
+/* release.c -- when free cannot simply push; and malloc_trim
  *
  * PURPOSE    Everything unusual that a program may hand to free: NULL, foreign
  *            pointers, large objects, misuse; and a full or closed magazine.
@@ -7,7 +7,7 @@
  *            same moment are found out when both flush (the freed bit is set twice); at once
  *            in hardened mode, where every free sets the bit.
  */
-#include "alloc/alloc.h"
+#include "alloc/refill.h"
 
 #include <string.h>
 
@@ -152,4 +152,21 @@ void alloc_free_slow(void *block)
         return;                 /* no memory for a thread structure: the block is lost, not the program */
     free_checked(thread, block);
     leave(thread);
+}
+
+size_t alloc_trim(void)
+{
+    struct thread *thread = runtime_enter();
+
+    if (thread == NULL)
+        return 0;
+    outbox_flush(&thread->cache);
+    for (unsigned c = 0; c < SPAN_CLASSES; c++)
+        if (magazine_fill(&thread->cache, c) != 0)
+            mcache_flush(&thread->cache, c, UINT32_MAX);
+    refill_reclaim_spans();
+    size_t pages = pages_release_idle(0, SIZE_MAX);
+
+    runtime_leave(thread);
+    return pages << PAGE_SHIFT;
 }

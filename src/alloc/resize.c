@@ -270,25 +270,3 @@ FAST void *alloc_realloc(void *block, size_t bytes)
 
     return LIKELY(done != NULL) ? done : realloc_slow(block, bytes);
 }
-
-size_t alloc_trim(void)
-{
-    struct thread *thread = runtime_enter();
-    size_t pages = 0;
-
-    if (thread == NULL)
-        return 0;
-    while (sweep_some(64))
-        ;
-    outbox_flush(&thread->cache);
-    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        if (magazine_fill(&thread->cache, c) != 0)
-            mcache_flush(&thread->cache, c, UINT32_MAX);
-        for (struct thread *other = thread_list(); other != NULL; other = other->next)
-            ready_trim(&other->cache.classes[c].ready, 0);
-        ready_trim(&central[c], 0);
-    }
-    pages = pages_release_idle(0, SIZE_MAX);
-    runtime_leave(thread);
-    return pages << PAGE_SHIFT;
-}

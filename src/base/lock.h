@@ -24,14 +24,18 @@ struct lock {
 
 #define LOCK_INIT(name) { 0, RANK_##name }
 
+/* None is recursive. */
 void lock_acquire(struct lock *lock);
+/* Without waiting.  True: it was free, and is the caller's. */
+bool lock_try(struct lock *lock);
+void lock_release(struct lock *lock);
+/* By whomever: for assertions. */
+bool lock_is_held(const struct lock *lock);
+/* In a forked child, where the holder may not exist any more. */
+void lock_reset(struct lock *lock);
+
 /* How often somebody found a lock of this rank held. */
 uint64_t lock_waits(enum lock_rank rank);
 const char *lock_name(enum lock_rank rank);
-bool lock_try(struct lock *lock);
-void lock_release(struct lock *lock);
-/* In a forked child, where the holder may not exist any more. */
-void lock_reset(struct lock *lock);
-bool lock_is_held(const struct lock *lock);
 
 #endif

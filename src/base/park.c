@@ -15,6 +15,13 @@ void park_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns)
     sys_call4(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, expected, timeout);
 }
 
+void park_for(uint64_t ns)
+{
+    static const uint32_t never_woken;
+
+    park_wait(&never_woken, 0, ns);
+}
+
 void park_wake(const uint32_t *word, int count)
 {
     sys_call3(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count);

@@ -14,6 +14,9 @@
  * May wake early; the caller looks at the word again. */
 void park_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 
+/* Sleeps for so long, or less; nobody wakes it. */
+void park_for(uint64_t ns);
+
 /* Wakes up to count sleepers of the word. */
 void park_wake(const uint32_t *word, int count);
 

@@ -13,7 +13,7 @@
 #ifndef GCALLOC_GC_BARRIER_H
 #define GCALLOC_GC_BARRIER_H
 
-#include "base/compiler.h"
+#include "base/atomics.h"
 
 /* Written with the world stopped.  Exported: the macros of gcalloc.h look at it. */
 extern unsigned gc_barrier_on;
@@ -24,7 +24,7 @@ void barrier_record(uintptr_t word);
 /* A word that goes where stores are not tracked: into the kernel. */
 INLINE void gc_shade_word(uintptr_t word)
 {
-    if (UNLIKELY(__atomic_load_n(&gc_barrier_on, __ATOMIC_RELAXED) != 0))
+    if (UNLIKELY(load_relaxed(&gc_barrier_on) != 0))
         barrier_record(word);
 }
 

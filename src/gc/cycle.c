@@ -67,7 +67,6 @@ static struct {
     bool marks_stale;           /* the marks of an abandoned cycle are still there */
     uint32_t avoid_userfault;   /* atomic: the program wants it for itself */
     unsigned helpers;           /* of the running cycle */
-    bool program_marks;         /* the barrier and the refills mark: not when the world is stopped */
 } cycles;
 
 /* --- before ---------------------------------------------------------------------- */
@@ -87,21 +86,15 @@ static bool finish_last_sweep(void)
     return true;
 }
 
-unsigned cycle_mark_workers(void)
+/* How many workers may mark at once, while the world is stopped. */
+static unsigned most_workers(void)
 {
-    unsigned cpus = options.workers != 0 ? (unsigned)options.workers : host_cpus();
-
-    return pacer_workers(cpus);
+    return options.workers != 0 ? (unsigned)options.workers : host_cpus();
 }
 
-/* So many helpers for the world stopped. */
 static unsigned most_helpers(void)
 {
-    unsigned workers = options.workers != 0 ? (unsigned)options.workers : host_cpus();
-
-    if (options.noworkers || workers == 0)
-        return 0;
-    return (unsigned)min_size(workers, MARK_WORKERS) - 1;
+    return options.noworkers ? 0 : (unsigned)min_size(most_workers(), MARK_WORKERS) - 1;
 }
 
 /* Those who would only wait for a stop 2 that has too much to do are not started before there
@@ -109,7 +102,8 @@ static unsigned most_helpers(void)
 static unsigned helpers_wanted(enum cycle_method method)
 {
     switch (method) {
-    case METHOD_USERFAULT: return (unsigned)min_size(most_helpers(), cycle_mark_workers() - 1);
+    case METHOD_USERFAULT:
+        return (unsigned)min_size(most_helpers(), pacer_workers(most_workers()) - 1);
     case METHOD_SNAPSHOT: return 0;     /* a copy has one task */
     default: return most_helpers();
     }
@@ -172,11 +166,10 @@ struct stop_clock {
 /* MODE=hostile: the program gets on meanwhile. */
 static void dawdle(void)
 {
-    static const uint32_t never_woken;
     static uint32_t count;
 
     if (HOSTILE(false, true))
-        park_wait(&never_woken, 0, 20000 * (1 + count++ % 16));
+        park_for(20000 * (1 + count++ % 16));
 }
 
 /* A fork may keep the gate closed until we give up. */
@@ -250,14 +243,13 @@ static void end_marking_stopped(struct cycle_report *report, const struct cycle_
 /* Nothing was changed but marks.  The world runs. */
 static void forget_marking(const struct cycle_hooks *hooks)
 {
-    static const uint32_t never_woken;
     struct stop_clock clock;
     const char *why;
 
     store_relaxed(&cycle_pressure_ns, 0);
     while (!stop(&clock, &why)) {
         hooks->late();
-        park_wait(&never_woken, 0, RETRY_NS);
+        park_for(RETRY_NS);
     }
     set_marking(false, false);
     cycles.marks_stale = true;          /* before a fork can come in */
@@ -429,7 +421,7 @@ static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report 
 static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
                                         struct cycle_report *report)
 {
-    uint32_t workers = (uint32_t)min_size(cycle_mark_workers(), all_workers());
+    uint32_t workers = (uint32_t)min_size(pacer_workers(most_workers()), all_workers());
 
     mark_from_roots(workers);
     if (preclean_round(report, workers) < 0) {

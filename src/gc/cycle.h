@@ -77,8 +77,6 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
                struct cycle_report *report);
 /* The body of an extra marking task: waits for work, marks until the cycle's marking ends. */
 void cycle_help_mark(void *unused);
-/* So many workers mark while the program runs: 25 % of the CPUs, at least one. */
-unsigned cycle_mark_workers(void);
 /* The task that ran cycles ends: gives its descriptors up. */
 void cycle_close(void);
 /* The program uses userfaultfd itself: never again.  There is no task that runs cycles. */

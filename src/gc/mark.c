@@ -245,7 +245,7 @@ void mark_help(void)
 
     while (open && await_job(index, &seen)) {
         if (HOSTILE(false, true))       /* late */
-            park_wait(&seen, seen, 100000 * (1 + seen % 8));
+            park_for(100000 * (1 + seen % 8));
         worklist_enter(&mark.list);
         take_part(mark.worker[index]);
     }

@@ -199,7 +199,6 @@ void mcache_abandon_ready(struct mcache *cache);
 
 /* The outbox (outbox.c).  Pushes a slot of so many bytes, opening it; a full one is flushed. */
 void outbox_push(struct mcache *cache, struct cached entry, size_t bytes);
-void outbox_open(struct mcache *cache);
 /* Returns all of its slots to their spans. */
 void outbox_flush(struct mcache *cache);
 

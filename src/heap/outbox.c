@@ -19,7 +19,8 @@ enum {
     FLUSH_BATCH = HOSTILE(64, 1),   /* slots looked up together, so that their cache misses overlap */
 };
 
-void outbox_open(struct mcache *cache)
+/* For frees the fast way, if it may be. */
+static void open_outbox(struct mcache *cache)
 {
     struct outbox *outbox = &cache->outbox;
 
@@ -47,7 +48,7 @@ void outbox_push(struct mcache *cache, struct cached entry, size_t bytes)
         if (++outbox->filled % 2 == 0)
             set_room(outbox, 2 * outbox->room);
     }
-    outbox_open(cache);
+    open_outbox(cache);
     outbox->bytes -= (uint32_t)min_size(bytes, outbox->bytes);
     *outbox_entry(cache, outbox_fill(cache)) = entry;
     outbox->top += (uint32_t)sizeof entry;

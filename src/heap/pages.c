@@ -188,6 +188,7 @@ static void keep_whole(struct span *span)
 
 void pages_file_kept_locked(void)
 {
+    ASSERT(lock_is_held(&pages_lock));
     while (kept_count > 0) {
         struct span *span = kept[--kept_count];
         uintptr_t base = span->base;
@@ -567,6 +568,7 @@ static struct span *run_around(size_t page)
 
 struct span *pages_borrow_locked(size_t page, size_t pages)
 {
+    ASSERT(lock_is_held(&pages_lock));
     struct span *borrowed = span_header_alloc(1);
     struct span *spare[2];
 
@@ -586,6 +588,7 @@ struct span *pages_borrow_locked(size_t page, size_t pages)
 
 void pages_give_back_locked(struct span *borrowed)
 {
+    ASSERT(lock_is_held(&pages_lock));
     pages_stats.borrowed_pages -= borrowed->pages;
     add_free(borrowed, borrowed->base, borrowed->pages);
 }

@@ -20,6 +20,7 @@
  */
 #include "heap/pages_release.h"
 
+#include "base/check.h"
 #include "base/options.h"
 #include "heap/huge.h"
 #include "os/host.h"
@@ -200,6 +201,7 @@ static size_t over_limit(unsigned share)
 
 size_t pages_over_limit_locked(void)
 {
+    ASSERT(lock_is_held(&pages_lock));
     size_t idle = pages_idle + pages_kept;
 
     return idle == 0 ? 0 : min_size(over_limit(100), idle);
@@ -311,6 +313,7 @@ void pages_scavenger_left(void)
 
 void (*pages_waker_locked(void))(void)
 {
+    ASSERT(lock_is_held(&pages_lock));
     if (LIKELY(pages_idle + pages_kept < wake_at))
         return NULL;
     wake_at = SIZE_MAX;

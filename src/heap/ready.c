@@ -91,7 +91,7 @@ INLINE bool subtract_live(struct span *span, uint32_t slots)
 
 /* --- ready lists ------------------------------------------------------------ */
 
-void ready_push(struct ready_list *list, struct span *span)
+static void ready_push(struct ready_list *list, struct span *span)
 {
     struct span *head = load_relaxed(&list->head);
 

@@ -14,7 +14,6 @@ uint64_t span_take_freed(struct slot_bits *bits);
 void span_add_live(struct span *span, uint32_t slots);
 void span_ensure_swept(struct span *span);
 
-void ready_push(struct ready_list *list, struct span *span);
 struct span *ready_take_all(struct ready_list *list);
 /* At most `count` of them, of those that were pushed last: NULL, or a chain that ends with NULL. */
 struct span *ready_take_some(struct ready_list *list, uint32_t count);

@@ -31,14 +31,6 @@ struct fd_walk {
 
 enum { SEEN_NUMBERS = 8192 };
 
-struct directory_entry {        /* struct linux_dirent64 */
-    uint64_t inode;
-    int64_t offset;
-    uint16_t bytes;
-    uint8_t type;
-    char name[];
-};
-
 #define HALF (PROC_SCRATCH_BYTES / 2)
 
 /* The lines "tfd: N events: HEX data: HEX ..." of an epoll descriptor. */
@@ -69,15 +61,6 @@ static bool visit_watches(const struct fd_walk *walk, const char *number)
     return !lines.failed;
 }
 
-static unsigned parse_number(const char *text)
-{
-    unsigned number = 0;
-
-    for (; *text >= '0' && *text <= '9'; text++)
-        number = number * 10 + (unsigned)(*text - '0');
-    return number;
-}
-
 /* May this descriptor be an epoll?  fstat costs a third of readlinkat. */
 static bool worth_a_look(const struct fd_walk *walk, const char *number)
 {
@@ -85,13 +68,13 @@ static bool worth_a_look(const struct fd_walk *walk, const char *number)
 
     if (!walk->ours || walk->anonymous_device == 0)
         return true;
-    return sys_call2(SYS_fstat, parse_number(number), (long)&status) != 0 ||
+    return sys_call2(SYS_fstat, (long)parse_decimal(number), (long)&status) != 0 ||
            status.st_dev == walk->anonymous_device;
 }
 
 static bool visit_epoll(const struct fd_walk *walk, const char *name)
 {
-    unsigned number = parse_number(name);
+    uint64_t number = parse_decimal(name);
     bool noted = walk->seen != NULL && number < SEEN_NUMBERS;
 
     if (noted && (walk->seen[number / 64] >> number % 64 & 1) != 0)
@@ -119,7 +102,7 @@ static bool visit_descriptor(struct fd_walk *walk, const char *number)
         return length == -ENOENT;   /* closed meanwhile; in a stopped world only ours can be */
     target[length] = 0;
     if (after_prefix(target, "anon_inode:[userfaultfd]") != NULL &&
-        !(walk->ours && (int)parse_number(number) == walk->to->own_userfault))
+        !(walk->ours && (int)parse_decimal(number) == walk->to->own_userfault))
         walk->to->userfault_seen = true;
     return after_prefix(target, "anon_inode:[eventpoll]") == NULL || visit_epoll(walk, number);
 }

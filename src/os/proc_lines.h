@@ -1,4 +1,4 @@
-/* proc_lines.h -- lines of a file in /proc
+/* proc_lines.h -- lines of a file in /proc, and what is read out of them
  *
  * PURPOSE  Reads lines through a fixed buffer.  A line longer than the buffer is
  *          handed out cut off, once.
@@ -26,7 +26,18 @@ void lines_close(struct lines *lines);
 
 /* Reads a hexadecimal number and leaves *text behind it. */
 uintptr_t parse_hex(const char **text);
+/* The decimal number that the text begins with; 0 when there is none. */
+uint64_t parse_decimal(const char *text);
 /* If text starts with prefix, what follows it; otherwise NULL. */
 const char *after_prefix(const char *text, const char *prefix);
+
+/* What getdents64 writes: struct linux_dirent64. */
+struct directory_entry {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t bytes;
+    uint8_t type;
+    char name[];
+};
 
 #endif

@@ -98,6 +98,15 @@ uintptr_t parse_hex(const char **text)
     }
 }
 
+uint64_t parse_decimal(const char *text)
+{
+    uint64_t number = 0;
+
+    for (; *text >= '0' && *text <= '9'; text++)
+        number = number * 10 + (uint64_t)(*text - '0');
+    return number;
+}
+
 const char *after_prefix(const char *text, const char *prefix)
 {
     while (*prefix != 0) {

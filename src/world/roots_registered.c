@@ -13,11 +13,9 @@
 #include "heap/ceded.h"
 #include "world/roots_scan.h"
 
-struct range { uintptr_t low, high; };
-
 static struct {
     struct lock lock;
-    struct range *rows;         /* lock ROOTS, as all below */
+    struct address_range *rows;         /* lock ROOTS, as all below */
     size_t count, capacity;
 } table = { .lock = LOCK_INIT(ROOTS) };
 
@@ -26,7 +24,7 @@ static bool make_room(void)
     if (table.count < table.capacity)
         return true;
     size_t capacity = max_size(64, table.capacity * 2);
-    struct range *rows = meta_alloc(capacity * sizeof rows[0]);
+    struct address_range *rows = meta_alloc(capacity * sizeof rows[0]);
 
     if (rows == NULL)
         return false;
@@ -45,7 +43,7 @@ static bool add_locked(uintptr_t low, uintptr_t high)
     if (!make_room())
         return false;
     while (i < table.count) {
-        struct range *row = &table.rows[i];
+        struct address_range *row = &table.rows[i];
 
         if (row->low > high || row->high < low) {
             i++;
@@ -55,7 +53,7 @@ static bool add_locked(uintptr_t low, uintptr_t high)
         high = max_size(high, row->high);
         *row = table.rows[--table.count];
     }
-    table.rows[table.count++] = (struct range){ low, high };
+    table.rows[table.count++] = (struct address_range){ low, high };
     return true;
 }
 
@@ -75,14 +73,14 @@ bool roots_add(const void *low, const void *high)
 /* Takes [low, high) out of row i, which it overlaps; false when nothing is left of the row. */
 static bool cut_row(size_t i, uintptr_t low, uintptr_t high)
 {
-    struct range row = table.rows[i];
+    struct address_range row = table.rows[i];
 
     if (low <= row.low && high >= row.high)
         return false;
     if (low > row.low && high < row.high) {
         if (!make_room())
             return true;        /* stays a root as a whole: nothing reachable is lost */
-        table.rows[table.count++] = (struct range){ high, row.high };
+        table.rows[table.count++] = (struct address_range){ high, row.high };
     }
     if (low > row.low)
         table.rows[i].high = low;
@@ -139,7 +137,7 @@ void roots_visit_registered_running(struct roots_scan *scan)
     for (size_t i = 0;; i++) {
         lock_acquire(&table.lock);
         bool ended = i >= table.count;
-        struct range row = ended ? (struct range){ 0, 0 } : table.rows[i];
+        struct address_range row = ended ? (struct address_range){ 0, 0 } : table.rows[i];
 
         lock_release(&table.lock);
         if (ended)

@@ -19,9 +19,6 @@
 #include "heap/arena.h"
 #include "world/roots_scan.h"
 
-/* stopped_task.sp has the red zone taken off, which may reach below a small stack's mapping. */
-#define RED_ZONE 128
-
 static struct mapping *find_mapping(struct roots_scan *scan, uintptr_t address)
 {
     struct mapping *rows = scan->mappings.rows;
@@ -31,8 +28,8 @@ static struct mapping *find_mapping(struct roots_scan *scan, uintptr_t address)
     return i < count && rows[i].low <= address ? &rows[i] : NULL;
 }
 
-/* The mapping that holds the stack at sp.  A shared file can hold one as well; it is made part of
- * the walk then. */
+/* The mapping that holds the stack at sp, which has the red zone taken off: that may reach below a small
+ * stack's mapping.  A shared file can hold one as well; it is made part of the walk then. */
 static struct mapping *stack_mapping(struct roots_scan *scan, uintptr_t sp)
 {
     struct mapping *mapping = find_mapping(scan, sp);

@@ -10,12 +10,12 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/lock.h"
 #include "base/park.h"
+#include "os/host.h"
 #include "world/task.h"
 #include "world/tasklist.h"
 
@@ -48,14 +48,6 @@ static struct {
     int trouble[MAX_TROUBLE];   /* tids that made a stop fail, while they stay as they were */
     char why[96];
 } world = { .lock = LOCK_INIT(WORLD) };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* --------------------------------------------------------------------- the table */
 
@@ -294,11 +286,11 @@ static bool check_laggards(struct table *table, uint64_t waited_ns)
 /* Waits until every token is answered. */
 static bool await_answers(struct table *table, uint64_t start)
 {
-    uint64_t interval = FIRST_CHECK_NS, next_check = now_ns() + interval;
+    uint64_t interval = FIRST_CHECK_NS, next_check = host_clock_ns() + interval;
     uint32_t waiting;
 
     while ((waiting = (uint32_t)load_acquire(&protocol.unanswered)) != 0) {
-        uint64_t now = now_ns();
+        uint64_t now = host_clock_ns();
 
         if (now < next_check) {
             park_wait((const uint32_t *)&protocol.unanswered, waiting, next_check - now);
@@ -307,7 +299,7 @@ static bool await_answers(struct table *table, uint64_t start)
         if (!check_laggards(table, now - start))
             return false;
         interval = min_size(interval * 2, CHECK_NS);
-        next_check = now_ns() + interval;
+        next_check = host_clock_ns() + interval;
     }
     return true;
 }
@@ -388,7 +380,7 @@ static void wait_for_starting_tasks(void)
 /* One after the other until nobody is left.  The world's generation is odd. */
 static bool stop_tasks(struct table *table)
 {
-    uint64_t start = now_ns();
+    uint64_t start = host_clock_ns();
 
     note_known_threads(table);
     if (world.overflow || !catch_fresh(table) || !await_answers(table, start))
@@ -404,10 +396,10 @@ static bool stop_tasks(struct table *table)
             return false;
         if (world.fresh == 0 && listed == TASKLIST_COMPLETE)
             return true;
-        if (now_ns() - start > 2 * GIVE_UP_NS)
+        if (host_clock_ns() - start > 2 * GIVE_UP_NS)
             break;
         find_threads(table);
-        if (!catch_fresh(table) || !await_answers(table, now_ns()))
+        if (!catch_fresh(table) || !await_answers(table, host_clock_ns()))
             return false;
     }
     return fail("the list of threads does not come to rest", 0);

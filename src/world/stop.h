@@ -14,6 +14,8 @@
 
 #include "world/thread.h"
 
+enum { RED_ZONE = 128 };         /* bytes below the stack pointer that a function may use unasked */
+
 /* One stopped task. */
 struct stopped_task {
     int tid;

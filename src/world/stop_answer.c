@@ -93,7 +93,7 @@ NOINLINE void world_park_self(struct thread *thread)
                      : "memory");
     if (thread != NULL)
         store_relaxed(&thread->stop_pending, 0);
-    record.task = (struct stopped_task){ .tid = sys_gettid(), .thread = thread, .sp = sp - 128 };
+    record.task = (struct stopped_task){ .tid = sys_gettid(), .thread = thread, .sp = sp - RED_ZONE };
     answer_stop(&record.task);
     signals_restore(mask);
 }
@@ -173,7 +173,7 @@ static void on_stop_signal(int signal, siginfo_t *info, void *raw)
     struct stopped_task record = {
         .tid = tid,
         .thread = thread,
-        .sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP] - 128,
+        .sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP] - RED_ZONE,
         .frame_low = min_size((uintptr_t)context, (uintptr_t)info),
         .frame_high = frame_end(context),
     };

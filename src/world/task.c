@@ -22,7 +22,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "base/check.h"
+#include "base/park.h"
 #include "os/vm.h"
 #include "world/stop.h"
 
@@ -32,6 +32,8 @@ enum {
     GUARD_BYTES = 4096,
     TLS_BYTES = 4096,           /* below and above the thread pointer */
     BLOCK_BYTES = GUARD_BYTES + STACK_BYTES + 2 * TLS_BYTES,
+    UNLISTED_LOOKS = 2500,      /* at a task that is about to leave the process, ... */
+    UNLISTED_NS = 20000,        /* ... so far apart: 50 ms */
 };
 
 enum task_state { TASK_FREE, TASK_CLAIMED, TASK_USED };
@@ -212,13 +214,12 @@ unsigned task_starting(void)
  * Not for ever: the number may be another thread's by now. */
 static void wait_unlisted(struct task *task)
 {
-    const struct timespec pause = { .tv_nsec = 20000 };
     int number = load_relaxed(&task->number);
 
-    for (int i = 0; number != 0 && i < 2500; i++) {
+    for (int i = 0; number != 0 && i < UNLISTED_LOOKS; i++) {
         if (sys_call3(SYS_tgkill, sys_getpid(), number, 0) != 0)
             break;
-        sys_call2(SYS_nanosleep, (long)&pause, 0);
+        park_for(UNLISTED_NS);
     }
     store_relaxed(&task->number, 0);
 }

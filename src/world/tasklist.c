@@ -9,24 +9,6 @@
 
 enum { READ_BYTES = 4096 };
 
-/* What getdents64 writes. */
-struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t bytes;
-    uint8_t type;
-    char name[];
-};
-
-static uint64_t parse_decimal(const char *text)
-{
-    uint64_t number = 0;
-
-    for (; *text >= '0' && *text <= '9'; text++)
-        number = number * 10 + (uint64_t)(*text - '0');
-    return number;
-}
-
 /* The number of tasks: the link count of the directory, as an inode with two names more. */
 static size_t count_by_links(int fd)
 {
@@ -66,7 +48,7 @@ enum tasklist_result tasklist_read(void (*visit)(void *context, int tid), void *
         return TASKLIST_REFUSED;
     while ((got = sys_call3(SYS_getdents64, fd, (long)buffer, sizeof(buffer))) > 0) {
         for (long at = 0; at < got;) {
-            const struct entry *entry = (const struct entry *)(const void *)(buffer + at);
+            const struct directory_entry *entry = (const void *)(buffer + at);
             int tid = (int)parse_decimal(entry->name);
 
             at += entry->bytes;

@@ -39,6 +39,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "base/park.h"
+#include "os/proc.h"
 #include "world/stop.h"
 
 enum {
@@ -60,7 +61,6 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     struct thread *reap_cursor; /* THREADS: where the next reaping goes on */
     uint32_t process;           /* counts forks; written in the child, alone */
     uint32_t attached;          /* atomic, relaxed */
-    uint32_t ever;              /* atomic, relaxed: there was a second thread */
     uint32_t told;              /* atomic: heap_shared was stored by the first thread itself; Note [ALONE] */
 } threads = { .lock = LOCK_INIT(THREADS) };
 
@@ -94,11 +94,6 @@ struct thread *thread_by_tid(int tid)
 bool threads_forked(void)
 {
     return threads.process != 0;
-}
-
-bool threads_ever(void)
-{
-    return load_relaxed(&threads.ever) != 0;
 }
 
 unsigned thread_count(void)
@@ -243,16 +238,15 @@ static bool threads_inside(void)
  * interrupted it and now waits for us. */
 static void end_alone(void)
 {
-    static const uint32_t never_woken;
     static uint32_t over;               /* atomic */
 
     if (LIKELY(load_acquire(&over) != 0) || thread_list() == NULL)
         return;
     fetch_or_seq_cst(&heap_shared, SHARED_BY_THREADS);
     if (load_acquire(&threads.told) == 0)
-        park_wait(&never_woken, 0, GATE_SLEEP_NS);
+        park_for(GATE_SLEEP_NS);
     for (uint64_t waited = 0; threads_inside() && waited < GATE_PATIENCE_NS; waited += GATE_SLEEP_NS)
-        park_wait(&never_woken, 0, GATE_SLEEP_NS);
+        park_for(GATE_SLEEP_NS);
     store_release(&over, 1);
 }
 
@@ -282,8 +276,6 @@ struct thread *thread_attach(void)
         close_if_copied(thread);
         store_relaxed(&thread->process, threads.process);
         fetch_add_relaxed(&threads.attached, 1);
-        if (!threads_ever() && tid != sys_getpid())
-            store_relaxed(&threads.ever, 1);
         store_release(&thread->tid, tid);
         thread_self = thread;
     }
@@ -331,34 +323,12 @@ bool thread_announce(uintptr_t stack_low, uintptr_t stack_high)
     return true;
 }
 
-/* Reads "low-high ..." lines until one holds the address; returns its high end, or 0. */
+/* The end of the mapping that holds the address, or 0. */
 static uintptr_t mapping_end(uintptr_t address)
 {
-    char buffer[1024];
-    int fd = sys_open_read("/proc/self/maps");
-    uintptr_t bound[2] = { 0, 0 }, end = 0;
-    unsigned field = 0;         /* 0: low, 1: high, 2: the rest of the line */
-    long got;
+    struct mapping mapping;
 
-    if (fd < 0)
-        return 0;
-    while (end == 0 && (got = sys_read(fd, buffer, sizeof(buffer))) > 0) {
-        for (long i = 0; i < got && end == 0; i++) {
-            char c = buffer[i];
-
-            if (c == '\n') {
-                if (address - bound[0] < bound[1] - bound[0])
-                    end = bound[1];
-                bound[0] = bound[1] = field = 0;
-            } else if (field < 2 && (c == '-' || c == ' ')) {
-                field++;
-            } else if (field < 2) {
-                bound[field] = bound[field] * 16 + (uintptr_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-            }
-        }
-    }
-    sys_close(fd);
-    return end;
+    return proc_mappings_between(address, address + 1, &mapping, 1) != 0 ? mapping.high : 0;
 }
 
 /* One past the highest byte of the main thread's stack.  The kernel puts the name of the
@@ -450,7 +420,7 @@ void runtime_leave(struct thread *thread)
 bool runtime_enter_task(void)
 {
     for (uint64_t waited = 0; waited < GATE_PATIENCE_NS; waited += GATE_SLICE_NS) {
-        __atomic_fetch_add(&gate.tasks, 1, __ATOMIC_SEQ_CST);
+        fetch_add_seq_cst(&gate.tasks, 1);
         uint32_t closed = load_seq_cst(&gate.closed_to_tasks);
         if (LIKELY(closed == 0))
             return true;
@@ -473,21 +443,19 @@ static bool tasks_inside(void)
 /* Nobody wakes us: who leaves the runtime has better things to do. */
 static void wait_while(bool (*inside)(void))
 {
-    static const uint32_t never_woken;
-
     for (unsigned i = 0; inside(); i++) {
         if (i < GATE_SPINS)
             sys_yield();
         else
-            park_wait(&never_woken, 0, GATE_SLEEP_NS);
+            park_for(GATE_SLEEP_NS);
     }
 }
 
 void runtime_gate_close(void)
 {
-    __atomic_fetch_add(&gate.closed_to_tasks, 1, __ATOMIC_SEQ_CST);
+    fetch_add_seq_cst(&gate.closed_to_tasks, 1);
     wait_while(tasks_inside);
-    __atomic_fetch_add(&gate.closed, 1, __ATOMIC_SEQ_CST);
+    fetch_add_seq_cst(&gate.closed, 1);
     wait_while(threads_inside);
 }
 

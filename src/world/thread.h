@@ -162,8 +162,6 @@ INLINE void signals_restore(uint64_t mask)
 
 /* This process is the child of a fork, or that of one. */
 bool threads_forked(void);
-/* The program has, or once had, more than one thread. */
-bool threads_ever(void);
 /* Number of attached threads. */
 unsigned thread_count(void);
 
