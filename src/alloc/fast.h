@@ -2,7 +2,7 @@
  *
  * PURPOSE    The instructions that run once per call.  No lock, no phase test, no
  *            touch of the block.
- * INVARIANT  I3: a thread may be stopped between any two instructions here.
+ * INVARIANT  (I3) A thread may be stopped between any two instructions here.
  *            fast_pop has the slot in a register before it stores the top; fast_push
  *            has it in a register until it is stored and counted.
  */

@@ -2,7 +2,7 @@
  *
  * PURPOSE    Everything unusual that a program may hand to free: NULL, foreign
  *            pointers, large objects, misuse; and a full or closed magazine.
- * INVARIANT  I6: a slot is freed exactly once.  A small slot may be pushed when its
+ * INVARIANT  (I6) A slot is freed exactly once.  A small slot may be pushed when its
  *            state byte says that the program has it.  Two threads that free it at the very
  *            same moment are found out when both flush (the freed bit is set twice); at once
  *            in hardened mode, where every free sets the bit.

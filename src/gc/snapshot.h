@@ -15,6 +15,8 @@
 
 #include "gc/mark.h"
 
+struct cycle_report;
+
 /* World running: memory for the result.  False: not this time; mark with the world stopped. */
 bool snapshot_prepare(void);
 
@@ -24,7 +26,6 @@ void snapshot_cancel(void);
 /* World stopped, marking set up: marks what the copy will not see, and makes the copy, which calls
  * `mark` with `report`, and ends.  mark returns false and sets report->abandoned when it could not
  * mark all.  False: there is no copy; but some objects may be marked and on the worklist. */
-struct cycle_report;
 bool snapshot_start_stopped(bool (*mark)(struct cycle_report *report), struct cycle_report *report);
 /* World running: waits for the copy and takes its marks over.  False: there are none, *why says why. */
 bool snapshot_finish(const char **why);

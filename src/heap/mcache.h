@@ -8,9 +8,9 @@
  * LOCKING    None.  Ready lists are lock-free stacks that are pushed by anyone
  *            and taken whole by anyone (no ABA).
  * LIFETIME   Type-stable, part of struct thread; reused by a later thread.
- * INVARIANT  I2, I3 of the design: a slot is read before `top` is stored, and
- *            stored before `top` is; so the entry above the top is the only one whose slot
- *            may be in flight, and whoever stops the thread marks it too.
+ * INVARIANT  (I3) A slot is read before `top` is stored, and stored before `top` is; so the entry
+ *            above the top is the only one whose slot may be in flight, and whoever stops the
+ *            thread marks it too (I2).
  */
 #ifndef GCALLOC_HEAP_MCACHE_H
 #define GCALLOC_HEAP_MCACHE_H
@@ -106,7 +106,7 @@ struct mcache {
 /* Spans without a living home. */
 extern struct ready_list central[SPAN_CLASSES];
 
-enum { CLEAN_MOST = GC_TABLE_MOST };     /* a size class */
+enum { CLEAN_MOST = GC_TABLE_MOST };     /* bytes; the largest such class */
 
 /* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero.  Refills clear them, many at
  * a time; frees do before they push, so they go the slow way. */

@@ -5,7 +5,7 @@
  *            their slots, would share cache lines for good.  It waits in the outbox, and goes to its span
  *            with others of its word.
  * OWNER, LOCKING   As in mcache.h.
- * INVARIANT  As a magazine's: what waits has its alloc bit, and counts as live; I2 and I3 of the design.
+ * INVARIANT  As a magazine's: what waits has its alloc bit, and counts as live (I2, I3).
  *            Bounded: `room` entries of OUTBOX_BYTES on average, or one slot.
  */
 #include "heap/mcache.h"

@@ -22,7 +22,8 @@ enum {
     EMPTIES_BYTES = HOSTILE(512 << 10, 0),
     EMPTIES_MOST = 16,
     CENTRAL_BYTES = HOSTILE(64 << 10, 0),
-    /* A list is searched for more of them when there is one for so many headers, for each of its pages. */
+    /* A list is searched for more of them when one span in so many is wholly free by the counts; for spans
+     * of n pages, one in n times as many: a look costs a header, and yields pages. */
     TRIM_WALK = 8,
 };
 

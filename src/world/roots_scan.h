@@ -1,7 +1,6 @@
 /* roots_scan.h -- one walk over the roots; private to roots*.c
  *
- * PURPOSE    What roots.c, roots_stacks.c, roots_mappings.c, roots_kernel.c, roots_running.c,
- *            roots_tracking.c and roots_covered.c share.
+ * PURPOSE    What the files roots*.c share.
  * OWNER      The task that runs the cycle.
  */
 #ifndef GCALLOC_WORLD_ROOTS_SCAN_H
@@ -53,13 +52,15 @@ struct roots_scan {
 void roots_scan_begin(struct roots_scan *scan, root_visitor visit, void *context);
 void roots_scan_end(struct roots_scan *scan);
 void roots_open_pagemap(struct roots_scan *scan);
+
 enum which_mappings {
     MAPPINGS_ALL,
     MAPPINGS_FOREIGN,       /* the heap and metadata are left out, mappings that reach into them cut off */
     MAPPINGS_ROOTS,         /* the same, but with what the program has taken of the heap (heap/ceded.h) */
 };
 
-/* False: *why is set, but for watched_unreadable. */
+/* False: scan->why says what failed.  Whether all of the heap can be read is for the caller to see, in
+ * mappings.watched_unreadable. */
 bool roots_read_mappings(struct roots_scan *scan, enum which_mappings which);
 
 /* How the words of a range are read. */

@@ -117,9 +117,9 @@ bool thread_is_alive(const struct thread *thread);
 struct thread *runtime_enter(void);
 void runtime_leave(struct thread *thread);
 /* The same for the collector's own tasks (and parked threads that do their work): around
- * what takes heap locks.  Inside: no world_stop, no waiting but for those locks. */
-/* False: a fork has kept the gate closed for too long (Note [GATE]): the caller gives up what it
- * was going to do. */
+ * what takes heap locks.  Inside: no world_stop, no waiting but for those locks.  False: a fork has
+ * kept the gate closed for too long (wait_at_gate tells why), and the caller gives up what it was going
+ * to do. */
 bool runtime_enter_task(void);
 void runtime_leave_task(void);
 

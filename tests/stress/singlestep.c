@@ -1,6 +1,6 @@
 /* singlestep.c -- malloc and free, stopped at every instruction
  *
- * PURPOSE  The design's I3: a thread may be stopped between any two instructions of
+ * PURPOSE  I3 of src/README.md: a thread may be stopped between any two instructions of
  *          the fast paths, and the slot in flight is neither lost nor handed out twice.
  *          For k = 1, 2, ... the thread runs one call with the trap flag set; at its
  *          k-th instruction the SIGTRAP handler has another thread run two whole

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The promises of src/README.md that a script can hold us to: floors, headers that
-# compile alone and twice, files and functions that fit, no forbidden symbol.
+# The promises of src/README.md that a script can hold us to: floors, a map that names every file, headers
+# that compile alone and twice, files and functions that fit, attributes in one place, no forbidden symbol.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 CC=${CC:-cc}
@@ -29,6 +29,16 @@ layers() {
     done
 }
 
+# Every source file has its place on the map.
+map() {
+    local file name
+    for file in src/*/*.c; do
+        name=$(basename "${file%_linux.c}" .c)
+        case $name in wrap_*) name="wrap_*" ;; esac
+        grep -qwF "$name" src/README.md || fail "map: src/README.md does not name $file"
+    done
+}
+
 headers() {
     local header tmp
     tmp=$(mktemp -d)
@@ -48,6 +58,20 @@ lengths() {
         # A table of constants may be wider.
         ! grep -nE '^.{111,}' "$file" | grep -v sizeclass_table || fail "lengths: $file has long lines"
     done
+}
+
+# A function fits a screen.
+functions() {
+    local long
+    long=$(awk 'FNR == 1 { name = "" } /^[A-Za-z].*\(/ { name = $0 } /^{/ { start = FNR }
+        /^}/ && start && FNR - start >= 50 { print FILENAME ": " name } /^}/ { start = 0 }' src/*/*.[ch])
+    [ -z "$long" ] || fail "functions: longer than 50 lines: $long"
+}
+
+attributes() {
+    local found
+    found=$(grep -nE '__attribute__|^ *#pragma' src/*/*.[ch] | grep -v '^src/base/compiler\.h' || true)
+    [ -z "$found" ] || fail "attributes: not in base/compiler.h: $found"
 }
 
 tables() {
@@ -78,8 +102,11 @@ symbols() {
 }
 
 layers
+map
 headers
 lengths
+functions
+attributes
 tables
 symbols
 [ "$failed" -eq 0 ] && printf 'ok lint\n'
