@@ -117,8 +117,10 @@ void *gc_base(const void *address) GC_NOTHROW;
  *
  * A gc_alloc object that is unreachable at the call is free at the return.  A malloc block
  * must be found unreachable by two cycles: call twice.
- * RETURNS    false: the cycle was abandoned and freed nothing (a thread could not be
- *            stopped, roots could not be read); GCALLOC_DEBUG=gctrace=1 says why.
+ * RETURNS    false: nothing was freed.  The cycle was abandoned (a thread could not be
+ *            stopped, roots could not be read; GCALLOC_DEBUG=gctrace=1 says why), or none
+ *            may run (in the child of vfork, behind a seccomp filter, while a thread is in
+ *            unshare, setns or set*id, without memory).
  * Like runtime.GC in Go. */
 bool gc_collect(void) GC_NOTHROW;
 
@@ -236,7 +238,8 @@ struct gc_memstats {
 /* gc_read_memstats -- fills in *stats
  *
  * Walks all spans, without stopping anything: about a millisecond per GiB of small blocks,
- * and sums are exact only while no other thread allocates.
+ * and sums are exact only while no other thread allocates.  A thread that never allocated, and
+ * for which there is no memory now, gets zeroes for what spans and threads hold.
  * Like runtime.ReadMemStats in Go. */
 void gc_read_memstats(struct gc_memstats *stats) GC_NOTHROW;
 
@@ -324,7 +327,7 @@ void *gc_memmove(void *to, const void *from, size_t bytes) GC_NOTHROW;
  * stores into malloc blocks: for code that cannot promise to use the macros; stop 2 is longer.
  * May be called at any time; waits for a running cycle to end.  GCALLOC_BARRIER=pages in the
  * environment does the same.
- * RETURNS    the previous setting; -1 with EINVAL: neither of the two. */
+ * RETURNS    The previous setting; -1 with errno EINVAL: neither of the two. */
 enum { GC_BARRIER_WRITES, GC_BARRIER_PAGES };
 int gc_set_barrier(int barrier) GC_NOTHROW;
 

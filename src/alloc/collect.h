@@ -3,6 +3,7 @@
  * PURPOSE  The policy above the mechanism of gc/cycle.  collect.c counts allocation and keeps
  *          the pacer; collector.c is the collector's task: when it is started, what it does
  *          after a cycle, when it ends.
+ * LOCKING  Inside: CYCLE in collector.c, atomics in collect.c.  Any thread, but where it says so.
  */
 #ifndef GCALLOC_ALLOC_COLLECT_H
 #define GCALLOC_ALLOC_COLLECT_H
@@ -61,8 +62,11 @@ bool collect_is_running(void);
 void collect_wait_cycle(uint64_t ns);
 /* What the scavenger leaves to the heap, bytes; see pages.h. */
 uint64_t collect_retain_bytes(void);
+/* Do cycles make sense: mode collect, or there are gc_alloc objects? */
 bool collect_is_enabled(void);
+/* heap_live_bytes of gc_alloc memory. */
 uint64_t collect_gc_live_bytes(void);
+/* The halves of collect_fork_child and collect_init that are in collect.c. */
 void collect_policy_fork_child(void);
 void collect_policy_init(void);
 

@@ -167,6 +167,15 @@ enum { UNWIND_CLEANUP_PHASE = 2, UNWIND_CONTINUE = 8 };
 int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *exception,
                                void *context);
 
+/* Makes the call parked, and again when it fails with -1 and EINTR and only our stop signal was the
+ * reason. */
+#define CALL_PARKED(blocked, result, call)              \
+    do {                                                \
+        blocked_enter(&(blocked));                      \
+        PARKED_FRAME();                                 \
+        (result) = (call);                              \
+    } while (blocked_again(&(blocked), (result) == -1))
+
 /* From here to wrap_alone_end, which gets the result, the process has no task of ours and no cycle runs.
  * False: it cannot be (wrap_exec.c). */
 bool wrap_alone_begin(void);

@@ -41,11 +41,7 @@ static int fcntl_parked(fcntl_function real, int fd, int command, long argument)
     struct blocked blocked;
     int result;
 
-    do {
-        blocked_enter(&blocked);
-        PARKED_FRAME();
-        result = real(fd, command, argument);
-    } while (blocked_again(&blocked, result == -1));
+    CALL_PARKED(blocked, result, real(fd, command, argument));
     return result;
 }
 

@@ -11,7 +11,7 @@
 #include <sys/select.h>
 #include <sys/sem.h>
 
-#include "api/wrap.h"
+#include "api/wrap_rows.h"
 
 enum { MS_PER_SECOND = 1000, NS_PER_MS = 1000000 };
 
@@ -107,20 +107,7 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *
 }
 
 /* The kernel itself writes what is left into *timeout. */
-EXPORT int select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *timeout)
-{
-    static void *cache;
-    __typeof__(&select) real = WRAP_REAL(cache, select);
-    struct blocked blocked;
-    int result;
-
-    do {
-        blocked_enter(&blocked);
-        PARKED_FRAME();
-        result = real(count, in, out, except, timeout);
-    } while (blocked_again(&blocked, result == -1));
-    return result;
-}
+BLOCKING5(int, select, int, fd_set *, fd_set *, fd_set *, struct timeval *)
 
 EXPORT int pselect(int count, fd_set *in, fd_set *out, fd_set *except,
                    const struct timespec *timeout, const sigset_t *mask)

@@ -94,11 +94,7 @@ EXPORT ssize_t recv(int fd, void *data, size_t bytes, int flags)
 
     if (UNLIKELY((flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL) && is_stream(fd))
         return recv_all(fd, data, bytes, flags);
-    do {
-        blocked_enter(&blocked);
-        PARKED_FRAME();
-        result = real(fd, data, bytes, flags);
-    } while (blocked_again(&blocked, result == -1));
+    CALL_PARKED(blocked, result, real(fd, data, bytes, flags));
     return result;
 }
 
@@ -144,11 +140,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int count)
     struct blocked blocked;
     ssize_t result;
 
-    do {
-        blocked_enter(&blocked);
-        PARKED_FRAME();
-        result = real(fd, parts, count);
-    } while (blocked_again(&blocked, result == -1));
+    CALL_PARKED(blocked, result, real(fd, parts, count));
     if (result > 0 && UNLIKELY(blocked_cut_short(&blocked)) &&
         (size_t)result < total_bytes(parts, (size_t)count))
         return finish_parts(fd, parts, (size_t)count, (size_t)result, false, 0);
@@ -162,11 +154,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     struct blocked blocked;
     ssize_t result;
 
-    do {
-        blocked_enter(&blocked);
-        PARKED_FRAME();
-        result = real(fd, message, flags);
-    } while (blocked_again(&blocked, result == -1));
+    CALL_PARKED(blocked, result, real(fd, message, flags));
     if (result > 0 && UNLIKELY(blocked_cut_short(&blocked)) &&
         (size_t)result < total_bytes(message->msg_iov, message->msg_iovlen))
         return finish_parts(fd, message->msg_iov, message->msg_iovlen, (size_t)result, true,

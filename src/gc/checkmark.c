@@ -2,9 +2,9 @@
  *
  * Written to be evidently right rather than fast: one worker, no queue, one test a word.  What
  * counts as an object and as a pointer is what trace.c says: object.h, and in stacks also
- * one past the end -- unless another object begins there.  For a parked thread goes on to the end of its
- * call, and may store a word on its stack that the markers saw elsewhere (what pthread_join returns):
- * it names the one that begins there, and nobody is to blame for the one before.
+ * one past the end, unless another object begins there: a parked thread goes on to the end of its call,
+ * and may store a word on its stack that the markers saw elsewhere (what pthread_join returns).  Such a
+ * word names the object that begins there, and nobody is to blame for the one before it.
  */
 #include "gc/checkmark.h"
 
@@ -183,8 +183,8 @@ static void close_reached(void)
 }
 
 /* A signal that comes to a parked thread has its frame pushed below the thread's stack pointer, stopped
- * world or not: what registers held is there that nobody needs any more, and the markers have not
- * seen.  That is looked at where it is not known which part of a stack is dead. */
+ * world or not.  In the frame is what registers held: nobody needs it any more, and the markers have not
+ * seen it.  Where it is not known which part of a stack is dead, the frame is visited like the rest. */
 static bool is_signal_frame(const char *at)
 {
     size_t count;

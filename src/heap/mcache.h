@@ -49,7 +49,7 @@ struct outbox {
     uint32_t limit;             /* as in a magazine */
     uint32_t bytes;             /* so many more may wait in it.  Owner. */
     uint32_t room;              /* entries; grows with every second time they were too few.  Owner. */
-    uint32_t filled;            /* so often they were.  Owner. */
+    uint32_t filled;            /* how often that was.  Owner. */
 };
 
 /* Slots of one word of a span that go back together. */

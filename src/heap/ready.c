@@ -4,8 +4,8 @@
  * whoever owns the span; the old bit set means a double free.  The owner
  * merges the bits when it looks for free slots.  What is left to decide is who finds
  * a span that has free slots again: the thread that sets a bit in an idle span flips
- * `claimed` and files the span on the ready list of its home.  span_disown does the
- * opposite order (claimed := 0, then look at the bits), so one of the two sees the
+ * `claimed` and files the span on the ready list of its home.  span_disown goes the
+ * other way round (claimed := 0, then look at the bits), so one of the two sees the
  * other: both use read-modify-writes, which are full barriers.
  */
 #include "heap/ready.h"

@@ -14,9 +14,9 @@
 
 #define VM_PAGE ((size_t)4096)
 
-/* The program filters its system calls, which may kill it for any that a plain malloc does not make: from now
- * on vm_resident says that it does not know, without asking, and nobody shall call vm_move or ask for
- * huge pages.  False: no more (the filter was refused). */
+/* The program filters its system calls: any that a plain malloc does not make may kill it.  From now on
+ * vm_resident does not ask the kernel and says that it does not know, and nobody may call vm_move or
+ * ask for huge pages.  confined false: as before (the filter was refused). */
 void vm_confine(bool confined);
 bool vm_is_confined(void);
 
