@@ -11,9 +11,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,18 +19,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-__attribute__((weak)) bool gc_collect(void);
-
-static int failures;
-
-#define EXPECT(condition)                                               \
-    do {                                                                \
-        if (!(condition)) {                                             \
-            printf("FAIL %s: line %d: %s\n", __func__, __LINE__, #condition); \
-            failures++;                                                 \
-            return;                                                     \
-        }                                                               \
-    } while (0)
+#include "expect.h"
 
 static volatile sig_atomic_t hits_a, hits_b, seen_number, seen_code;
 static void *volatile seen_value;

@@ -12,9 +12,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,18 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-__attribute__((weak)) bool gc_collect(void);
-
-static int failures;
-
-#define EXPECT(condition)                                               \
-    do {                                                                \
-        if (!(condition)) {                                             \
-            printf("FAIL %s: line %d: %s\n", __func__, __LINE__, #condition); \
-            failures++;                                                 \
-            return;                                                     \
-        }                                                               \
-    } while (0)
+#include "expect.h"
 
 static void churn(void)
 {
