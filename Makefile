@@ -1,7 +1,7 @@
 # libgcalloc: `make help` lists the targets.
 #
 # MODE=release (default) | debug | hostile selects the variety, each with a build directory of its own:
-# debug has assertions and audits; hostile is debug with tiny buffers everywhere and a dawdling
+# debug has assertions; hostile is debug with tiny buffers everywhere and a dawdling
 # collector.  `make check MODE=asan` and `MODE=tsan` run the floors that can run under them.
 
 MODE ?= release

@@ -116,7 +116,6 @@ static void free_checked(struct thread *thread, void *block)
 {
     struct span *span = span_of((uintptr_t)block);
 
-    thread->cache.slow_frees++;
     if (span == NULL || !span_in_use(span))
         die_never_allocated(block);
     sweep_span(span);

@@ -11,9 +11,9 @@
 #include "alloc/collect.h"
 #include "base/options.h"
 #include "gc/barrier.h"
-#include "world/thread.h"
 #include "watch/stats.h"
 #include "world/roots.h"
+#include "world/thread.h"
 
 static COLD void *no_memory(void)
 {

@@ -53,7 +53,7 @@ static int fcntl_parked(fcntl_function real, int fd, int command, long argument)
         va_list arguments;                                                      \
                                                                                 \
         va_start(arguments, command);                                           \
-        long argument = va_arg(arguments, long);                              \
+        long argument = va_arg(arguments, long);                                \
         va_end(arguments);                                                      \
         return fcntl_waits(command) ? fcntl_parked(real, fd, command, argument) \
                                     : real(fd, command, argument);              \

@@ -1,9 +1,10 @@
-/* check.h -- three levels of self-distrust, and how to die
+/* check.h -- two levels of self-distrust, and how to die
  *
  * CHECK   always on.  For what a caller can get wrong, or what would corrupt the heap.
  * ASSERT  MODE=debug.  For what only we can get wrong, if O(1) to test.
- * AUDIT   MODE=debug.  For invariants that need a walk: a call to <room>_check().
- * A disabled one still compiles its condition, so it cannot rot, and evaluates
+ * What needs a walk is in functions <room>_check(), which GCALLOC_DEBUG=verify=1 calls.
+ *
+ * A disabled ASSERT still compiles its condition, so it cannot rot, and evaluates
  * nothing, so it must not have side effects.
  */
 #ifndef GCALLOC_BASE_CHECK_H
@@ -25,10 +26,8 @@ NORETURN COLD void check_failed(const char *file, int line, const char *conditio
 #define CHECK(cond) (LIKELY(cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond))
 #if defined(GCALLOC_DEBUG_CHECKS)
 #define ASSERT(cond) CHECK(cond)
-#define AUDIT(cond) CHECK(cond)
 #else
 #define ASSERT(cond) ((void)sizeof((cond) ? 1 : 0))
-#define AUDIT(cond) ((void)sizeof((cond) ? 1 : 0))
 #endif
 
 #endif

@@ -3,9 +3,9 @@
  * PURPOSE   GCALLOC_MODE, GCALLOC_GOGC, GCALLOC_GOMEMLIMIT, GCALLOC_HEAPMIN, GCALLOC_BARRIER,
  *           GCALLOC_STATS and GCALLOC_DEBUG=key=value,...  A malformed value warns once and keeps
  *           the default.  Under AT_SECURE the environment is not read.
- * LOCKING   Written once by options_read, before a second thread can exist; the
- *           percent and the limit may be set later, atomically, by gc_set_percent
- *           and gc_set_memory_limit.
+ * LOCKING   Written once by options_read, before a second thread can exist.  Later only the percent and
+ *           the limit change, atomically (gc_set_percent, gc_set_memory_limit), and barrier_pages,
+ *           while no cycle runs (gc_set_barrier).
  */
 #ifndef GCALLOC_BASE_OPTIONS_H
 #define GCALLOC_BASE_OPTIONS_H

@@ -25,7 +25,7 @@
 enum {
     CHUNK_SPANS = HOSTILE(64, 1),           /* ids claimed at a time */
     PREFETCH_SPANS = 4,         /* headers fetched ahead in a walk */
-    ASSIST_SLOTS = 16,            /* threads that may assist at a time */
+    ASSIST_SLOTS = 16,          /* threads that may assist at a time */
     BEG_SPINS = 200,            /* how long work is waited for that is not shared yet: 10 us or so */
 };
 

@@ -94,7 +94,7 @@ struct mcache {
     uint64_t allocated_count;
     uint64_t freed_bytes, freed_count;              /* slots flushed, large blocks freed */
     int64_t gc_bytes;                               /* of both, the balance of gc_alloc memory */
-    uint64_t refills, flushes, slow_frees;
+    uint64_t refills, flushes;
     uint64_t foreign_frees;                         /* slots flushed to spans that are at home elsewhere */
     uint64_t merges;                                /* freed words with bits in them, found by refill */
     uint64_t filed;                                 /* spans taken from the ready list */

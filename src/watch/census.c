@@ -34,7 +34,6 @@ static void count_span(struct census *census, const struct span *span)
     size_t bytes = (size_t)span->pages << PAGE_SHIFT;
 
     census->header_bytes_inuse += header;
-    census->span_bytes += bytes;
     class->spans++;
     class->slots += span->slots;
     count_bitmaps(census, class, span);

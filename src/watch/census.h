@@ -21,8 +21,7 @@ struct class_census {
 struct census {
     struct class_census classes[SIZE_CLASSES];      /* all kinds together; [0]: large objects */
     uint64_t large_bytes;       /* of the runs of large objects */
-    uint64_t span_bytes;        /* of all runs in use */
-    uint64_t small_bytes;       /* of them, of small slots */
+    uint64_t small_bytes;       /* of the runs of small slots */
     uint64_t condemned_bytes;   /* malloc blocks found unreachable once */
     uint64_t header_bytes, header_bytes_inuse;
     uint64_t allocated, flushed;        /* counters of all thread caches: blocks */
