@@ -18,6 +18,7 @@
 #include "base/options.h"
 #include "gc/sweep.h"
 #include "heap/pages.h"
+#include "heap/ready.h"
 #include "os/vm.h"
 
 enum {

@@ -18,6 +18,7 @@
 #include "gc/sweep.h"
 #include "heap/ceded.h"
 #include "heap/pages.h"
+#include "heap/ready.h"
 
 static COLD NORETURN void die_double_free(const struct span *span, const void *block)
 {

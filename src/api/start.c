@@ -17,6 +17,7 @@
 #include "gc/cycle.h"
 #include "heap/ceded.h"
 #include "heap/pages.h"
+#include "heap/ready.h"
 #include "watch/stats.h"
 #include "world/fork.h"
 #include "world/roots.h"
@@ -63,7 +64,7 @@ CONSTRUCTOR static void start(int argc, char **argv, char **environment)
     options_read(environment, getauxval(AT_SECURE) != 0);
     if (options.mode == MODE_MANUAL)
         malloc_rounding = 15;
-    mcache_set_sweeper(sweep_span);
+    ready_set_sweeper(sweep_span);
     thread_announce_main();
     if (options.hardened || options.gccheckmark)
         mcache_close(&thread_self->cache);      /* the loader has opened some */

@@ -8,7 +8,7 @@
 #include "base/sys.h"
 #include "gc/cycle.h"
 #include "heap/ceded.h"
-#include "heap/mcache.h"
+#include "heap/ready.h"
 #include "heap/pages.h"
 
 enum {

@@ -11,6 +11,7 @@
 #include "gc/slotmap.h"
 #include "gc/sweep.h"
 #include "heap/pages.h"
+#include "heap/ready.h"
 #include "world/thread.h"
 
 struct verify {

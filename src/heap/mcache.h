@@ -103,9 +103,6 @@ struct mcache {
     struct bundle bundles[BUNDLES];     /* owner, in a flush of the outbox; empty but then */
 };
 
-/* Spans without a living home. */
-extern struct ready_list central[SPAN_CLASSES];
-
 enum { CLEAN_MOST = GC_TABLE_MOST };     /* bytes; the largest such class */
 
 /* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero.  Refills clear them, many at
@@ -170,12 +167,6 @@ void mcache_push(struct mcache *cache, struct span *span, struct cached entry);
 /* Sets every limit to 0: each free goes the slow way, which opens its magazine once it may. */
 void mcache_close(struct mcache *cache);
 
-/* Called on a span before its bits are read as the truth, or before it is given
- * back: sweeps it if it needs sweeping.  The one thing the heap asks of the
- * collector; set once at start-up, does nothing until then. */
-typedef void (*span_sweeper)(struct span *span);
-void mcache_set_sweeper(span_sweeper sweep);
-
 /* Fills the class's empty magazine from an owned or ready span, without asking the
  * page heap.  Returns the number of slots put in. */
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class);
@@ -201,15 +192,5 @@ void mcache_abandon_ready(struct mcache *cache);
 void outbox_push(struct mcache *cache, struct cached entry, size_t bytes);
 /* Returns all of its slots to their spans. */
 void outbox_flush(struct mcache *cache);
-
-/* Frees one slot straight into its span; dies on a double free. */
-void span_release_slot(struct span *span, uint32_t slot);
-/* The same for some of one word. */
-void span_release_slots(struct span *span, uint32_t word, uint64_t mask);
-COLD NORETURN void span_die_double_free(const struct span *span, uint32_t slot);
-/* Puts a span that its owner is done with back to idle, or on a ready list. */
-void span_disown(struct span *span);
-/* Takes wholly free spans off a ready list and gives them to the page heap, keeping `keep`. */
-size_t ready_trim(struct ready_list *list, uint32_t keep);
 
 #endif

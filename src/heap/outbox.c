@@ -8,7 +8,7 @@
  * INVARIANT  As a magazine's: what waits has its alloc bit, and counts as live (I2, I3).
  *            Bounded: `room` entries of OUTBOX_BYTES on average, or one slot.
  */
-#include "heap/mcache.h"
+#include "heap/ready.h"
 
 enum {
     /* Large enough that many slots of one word meet in it, but a thread that frees little of others'

@@ -36,7 +36,7 @@ static void sweep_nothing(struct span *span)
 
 static AT_START span_sweeper sweeper = sweep_nothing;
 
-void mcache_set_sweeper(span_sweeper sweep)
+void ready_set_sweeper(span_sweeper sweep)
 {
     sweeper = sweep;
 }

@@ -16,19 +16,24 @@
  * of the program that interrupts runtime_enter and allocates enters and leaves in
  * balance, and in_runtime is its own nesting count: the interrupted store is still right.
  *
- * Note [ALONE]  While one thread alone touches the heap, heap/ready.c does without bus locks.  Whoever
- * comes second sets its bit of heap_shared first: another thread in thread_attach, for ever; a task of
- * ours before a cycle, until all spans are swept (alloc/collector.c).  The first thread may have
- * loaded 0 just before and be about to change a word: only in the runtime.  So a second thread waits
- * until it has seen nobody there; by Note [GATE]'s argument who enters later sees the bit.  The first thread
- * does without the bus lock there, too (it would wait for all that the program has just written): it enters
- * by a plain store, which another processor may see after the loads that follow.  If it is the first
- * thread that makes the second it sets the bit itself, before (thread_share).  A thread that comes by
- * another way sleeps between its store and its look: a plain store waits for a cache line, not for so
- * long.  Where it cannot wait (end_alone) there is left one instruction that would have to meet another
- * thread's at the same word and moment.  A task of ours changes those words only when it sweeps, and
- * a stop comes before that, in which the thread itself says whether it is in the runtime (stop_answer.c).
- * A task that only returns idle memory never does.  Whoever sees the bit gone sees all that was swept.
+ * Note [ALONE]  While one thread alone touches the heap, heap/ready.c does without bus locks.
+ * heap_shared says that there are more.  Whoever comes second sets its bit first: another thread in
+ * thread_attach, for ever; a task of ours before a cycle, until all spans are swept
+ * (alloc/collector.c).  The first thread may have loaded 0 just before, and be about to change a word: only
+ * in the runtime.  So a second thread waits until it has seen nobody there; who enters later sees the bit,
+ * by the argument of Note [GATE].
+ *
+ * But the first thread does without the bus lock at runtime_enter, too, for it would wait there for all
+ * that the program has just written: a plain store, which others may see after the loads that follow.
+ *   - When the first thread makes the second, it sets the bit itself, before (thread_share).
+ *   - A thread that comes another way sleeps between its store and its look: a plain store waits for a
+ *     cache line, not for so long.
+ *   - Where it gives up waiting (end_alone), there is left one instruction that would have to meet another
+ *     thread's at the same word and moment.
+ *   - A task of ours changes those words only when it sweeps, and a stop comes before that, in which the
+ *     thread itself says whether it is in the runtime (stop_answer.c).  One that only returns idle memory
+ *     never does.
+ * Whoever sees the bit gone sees all that was swept.
  */
 #include "world/thread.h"
 

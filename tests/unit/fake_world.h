@@ -27,6 +27,7 @@
 #include "gc/mark.h"
 #include "gc/object.h"
 #include "heap/pages.h"
+#include "heap/ready.h"
 #include "world/roots.h"
 #include "world/roots_snapshot.h"
 #include "world/stop.h"
@@ -265,7 +266,7 @@ static inline void fake_init(void)
         fake_threads[i].next = i + 1 < FAKE_THREADS ? &fake_threads[i + 1] : NULL;
     }
     heap_shared = 1;
-    mcache_set_sweeper(sweep_span);
+    ready_set_sweeper(sweep_span);
     options.workers = 16;       /* four beside the program */
 }
 

@@ -17,7 +17,7 @@
 
 #include "base/check.h"
 #include "base/options.h"
-#include "heap/mcache.h"
+#include "heap/ready.h"
 #include "heap/pages.h"
 #include "os/vm.h"
 
