@@ -11,7 +11,6 @@ import concurrent.futures
 import os
 import re
 import shutil
-import subprocess
 import sys
 
 sys.dont_write_bytecode = True
