@@ -33,6 +33,7 @@ enum {
     /* Parts of the way for which nobody assists. */
     GC_GRACE = 8,
     MALLOC_GRACE = 2,
+    HELD_SHARE = 256,           /* by which the heap that was held may shrink in a cycle */
     WAITED_SHARE = 8,           /* of what marking may be late by, after a cycle that has waited */
     /* Once behind the goal, this many hundredths of it are left to finish in. */
     OVERSHOOT = 110,
@@ -99,16 +100,20 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 /* --- goals ------------------------------------------------------------------- */
 
 /* How far gc_alloc memory may grow; malloc_live: if tracing it is part of the cost that this
- * distance must earn. */
-static uint64_t gc_distance(const struct pacer_knobs *knobs, const struct pacer_input *input,
+ * distance must earn.  Memory that the heap has had lately costs nothing more, and saves a small
+ * heap half of its cycles: up to the least heap's size is used again before it is given up. */
+static uint64_t gc_distance(const struct pacer *pacer, const struct pacer_knobs *knobs,
                             uint64_t malloc_live)
 {
+    const struct pacer_input *last = &pacer->last;
     uint64_t percent = (uint64_t)knobs->percent;
-    uint64_t traced = add(add(input->gc_live, input->roots), malloc_live);
+    uint64_t traced = add(add(last->gc_live, last->roots), malloc_live);
     uint64_t distance = scale(traced, percent, 100);
     uint64_t least = scale(GC_HEAP_MIN, percent, 100);
 
-    return add(input->gc_live, distance) < least ? least - input->gc_live : distance;
+    distance = max_u64(distance, less(least, last->gc_live));
+    return max_u64(distance, min_u64(less(pacer->gc_held, add(last->gc_live, last->gc_kept)),
+                                     add(distance, least)));
 }
 
 static uint64_t malloc_distance(const struct pacer *pacer, const struct pacer_knobs *knobs,
@@ -185,7 +190,7 @@ static void tune_gc(struct pacer *pacer, const struct pacer_knobs *knobs)
     const struct pacer_input *last = &pacer->last;
     uint64_t remains = add(last->gc_live, last->gc_kept);
 
-    pacer->gc_goal = add(remains, gc_distance(knobs, last, last->malloc_live));
+    pacer->gc_goal = add(remains, gc_distance(pacer, knobs, last->malloc_live));
     pacer->gc_trigger = trigger(remains, pacer->gc_goal,
                                 runway(pacer->gc_rate, last->scan_work), GC_TRIGGER_LEAST);
 }
@@ -219,7 +224,7 @@ static void respect_heap_min(struct pacer *pacer, const struct pacer_knobs *knob
 static void tune_total(struct pacer *pacer, const struct pacer_knobs *knobs)
 {
     const struct pacer_input *last = &pacer->last;
-    uint64_t gc = gc_distance(knobs, last, knobs->malloc_collected ? 0 : last->malloc_live);
+    uint64_t gc = gc_distance(pacer, knobs, knobs->malloc_collected ? 0 : last->malloc_live);
 
     /* A heap without gc_alloc objects leaves them no room to fill. */
     if (knobs->malloc_collected && last->gc_live == 0)
@@ -447,6 +452,14 @@ static void remember_rate(uint64_t *rate, uint64_t grown, const struct pacer_inp
     rate[0] = scale(grown, slowed(input, napped_ns), input->scan_work);
 }
 
+/* Not what went past the goal: that would raise the next one, and so on. */
+static void remember_held(struct pacer *pacer, const struct pacer_input *input)
+{
+    uint64_t reached = min_u64(input->at_end.gc, pacer->gc_goal);
+
+    pacer->gc_held = max_u64(reached, pacer->gc_held - pacer->gc_held / HELD_SHARE);
+}
+
 void pacer_update(struct pacer *pacer, const struct pacer_knobs *knobs,
                   const struct pacer_input *input)
 {
@@ -454,6 +467,7 @@ void pacer_update(struct pacer *pacer, const struct pacer_knobs *knobs,
 
     if (knobs->malloc_collected)
         judge_yield(pacer, input);
+    remember_held(pacer, input);
     *last = *input;
     if (last->scan_work == 0)
         last->scan_work = add(add(input->malloc_live, input->gc_live), input->roots);

@@ -7,8 +7,9 @@
  * LOCKING  None: one caller at a time.  Who wants a number without the caller's lock reads a copy.
  *
  *          gc_alloc memory follows Go: goal = live + (live + roots) * percent / 100, at least
- *          11 MiB * percent / 100 (Go: 4); malloc blocks count as roots.  malloc memory in mode collect: no
- *          cycle below heap_min, and the distance is stretched, up to 8 times, while
+ *          11 MiB * percent / 100 (Go: 4), and up to as much more where the heap has been larger, for
+ *          its cycles cost more than that memory; malloc blocks count as roots.  malloc memory in
+ *          mode collect: no cycle below heap_min, and the distance is stretched, up to 8 times, while
  *          cycles find next to no garbage, for a program that frees what it
  *          allocates must not pay.  The memory limit overrides both.
  *
@@ -104,6 +105,7 @@ struct pacer {
     uint64_t expected_work, most_work;
     uint64_t start_malloc_work; /* malloc memory that it must trace, live or not */
     uint64_t malloc_work;       /* the same of the last cycle */
+    uint64_t gc_held;           /* gc_alloc memory at its largest, less a little for each cycle since */
     uint64_t rate[PACER_RUNS + 1];      /* bytes allocated for a byte of work, in 1/65536 */
     uint64_t gc_rate[PACER_RUNS + 1];
     struct pacer_input last;    /* of the last cycle; zeroes before the first */

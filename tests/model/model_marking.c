@@ -433,11 +433,12 @@ static void test_shrinking(void **state)
     run_cycles(&s, 20);
     s.gc_target = 10 * MIB;
     run_cycles(&s, 3);
-    assert_in_range(s.pacer.gc_goal, 20 * MIB, 40 * MIB);
+    assert_in_range(s.pacer.gc_goal, 20 * MIB, 51 * MIB);
     forget(&s);
     run_cycles(&s, 10);
     show("shrunk", &s);
-    assert_true(s.gc_peak <= 29 * MIB);     /* what comes while marking counts as live */
+    /* What comes while marking counts as live; and 11 MiB of what was held are used again. */
+    assert_true(s.gc_peak <= 41 * MIB);
 }
 
 static void test_noisy_program(void **state)

@@ -655,7 +655,33 @@ static void test_trigger_leaves_a_runway(void **state)
     mark_once(&pacer, &knobs, 200 * MIB, GIB);
     assert_in_range(pacer.gc_trigger, 362 * MIB, 363 * MIB);    /* nor farther */
     mark_once(&pacer, &knobs, 16 * MIB, 0);
-    assert_in_range(pacer.gc_trigger, 28 * MIB, 29 * MIB);
+    assert_int_equal(pacer.gc_goal, 43 * MIB);
+    assert_in_range(pacer.gc_trigger, 37 * MIB, 38 * MIB);
+}
+
+/* A heap that becomes smaller keeps a little of its room for a while: 11 MiB at most, nothing that it
+ * never had, and nothing that was past a goal. */
+static void test_what_was_held_is_used_again(void **state)
+{
+    struct pacer_knobs knobs = start(false, 100).knobs;
+    struct pacer pacer;
+
+    (void)state;
+    pacer_init(&pacer, &knobs);
+    mark_once(&pacer, &knobs, 8 * MIB, 100 * MIB);      /* to a goal of 11 MiB */
+    assert_int_equal(pacer.gc_goal, 16 * MIB);
+    mark_once(&pacer, &knobs, MIB, 100 * MIB);
+    assert_int_equal(pacer.gc_goal, 16 * MIB);
+    for (int i = 0; i < 256; i++)
+        mark_once(&pacer, &knobs, MIB, 0);
+    assert_int_equal(pacer.gc_goal, 11 * MIB);
+    mark_once(&pacer, &knobs, 30 * MIB, 100 * MIB);
+    assert_int_equal(pacer.gc_goal, 60 * MIB);
+    mark_once(&pacer, &knobs, MIB, 30 * MIB);
+    assert_int_equal(pacer.gc_goal, 22 * MIB);
+    knobs.percent = 0;
+    pacer_retune(&pacer, &knobs);
+    assert_int_equal(pacer.gc_goal, MIB);
 }
 
 static void test_assists_do_not_count_as_slowness(void **state)
@@ -921,6 +947,7 @@ int main(void)
         cmocka_unit_test(test_gc_garbage_does_not_fill_mallocs_room),
         cmocka_unit_test(test_kept_gc_memory_counts_as_there),
         cmocka_unit_test(test_trigger_leaves_a_runway),
+        cmocka_unit_test(test_what_was_held_is_used_again),
         cmocka_unit_test(test_assists_do_not_count_as_slowness),
         cmocka_unit_test(test_naps_do_not_count_as_slowness),
         cmocka_unit_test(test_abandoned_cycle_changes_nothing),
