@@ -497,7 +497,7 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
         marked[span->kind] += size;
         if (span->kind == KIND_NOSCAN)
             continue;
-        size_t most = size / (span->kind == KIND_MALLOC ? PACKED_STEP : sizeof(uintptr_t));
+        size_t most = size >> (span->kind == KIND_MALLOC ? 2 : 3);  /* no division here */
         if (LIKELY(size <= INLINE_BYTES) && LIKELY(all_loadable) &&
             LIKELY(offset <= heap - INLINE_BYTES) && LIKELY(tail - head + most <= QUEUE_WORDS)) {
             uintptr_t low = base + offset;
