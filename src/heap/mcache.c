@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/options.h"
+#include "os/vm.h"
 
 enum {
     /* A magazine holds about MAGAZINE_BYTES, between LEAST and MOST slots: large
@@ -34,6 +35,8 @@ enum {
     FRESH_SLOTS = HOSTILE(4, 1),
     TAKEN_SPANS = 32,           /* off the ready list at a time: what has been taken is not trimmed */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
+    BRING_IN_SLOT = 1 << 10,    /* fresh pages of slots up to this size are brought in before they are */
+    BRING_IN_BYTES = 16 << 10,  /* touched, so many bytes at a time */
     CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
 };
 
@@ -297,6 +300,19 @@ INLINE bool is_one_run(uint64_t bits)
     return (run & (run + 1)) == 0;
 }
 
+/* Slots [from, to) are about to be handed out for the first time.  Who takes fresh memory uses all of it
+ * soon; and the barrier loads what it overwrites, so that a page would have a fault for reading and another
+ * for writing. */
+static void bring_in(const struct span *span, uint32_t from, uint32_t to)
+{
+    size_t span_bytes = (size_t)span->pages << PAGE_SHIFT;
+    size_t low = align_up((size_t)from * span->slot_bytes, BRING_IN_BYTES);
+    size_t high = min_size(align_up((size_t)to * span->slot_bytes, BRING_IN_BYTES), span_bytes);
+
+    if (span->slot_bytes <= BRING_IN_SLOT && low < high)
+        vm_bring_in((void *)(span->base + low), high - low);
+}
+
 /* The same for a class that is clean; what has never been handed out of a fresh span is. */
 static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
 {
@@ -304,8 +320,10 @@ static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
     size_t slot_bytes = span->slot_bytes;
 
     span->virgin = (uint32_t)max_size(virgin, first + log2_floor(slots) + 1);
-    if (span->zeroed && virgin < first + 64)
+    if (span->zeroed && virgin < first + 64) {
+        bring_in(span, virgin, span->virgin);
         slots &= virgin > first ? ~(~0ull << (virgin - first)) : 0;
+    }
     if (slots == 0)
         return;
     if (is_one_run(slots))

@@ -15,8 +15,8 @@
 #define VM_PAGE ((size_t)4096)
 
 /* The program filters its system calls: any that a plain malloc does not make may kill it.  From now on
- * vm_resident does not ask the kernel and says that it does not know, and nobody may call vm_move or
- * ask for huge pages.  confined false: as before (the filter was refused). */
+ * vm_resident does not ask the kernel and says that it does not know, vm_bring_in does nothing, and
+ * nobody may call vm_move or ask for huge pages.  confined false: as before (the filter was refused). */
 void vm_confine(bool confined);
 bool vm_is_confined(void);
 
@@ -26,6 +26,9 @@ void *vm_reserve(size_t bytes);
 bool vm_commit(void *address, size_t bytes);
 /* Gives the memory back; the range stays ready and reads as zero. */
 bool vm_release(void *address, size_t bytes);
+/* Brings pages of a ready range in that will be written soon: one call instead of a fault, or two, for each.
+ * Where the kernel cannot (before 5.14), or must not be asked, they come by faults. */
+void vm_bring_in(void *address, size_t bytes);
 /* Moves the pages of [from, from + bytes) to the ready range at to, whose contents are lost, without
  * copying them if the kernel can; the source stays ready and holds anything.  Both are the caller's
  * alone.  What is swapped out is moved only by the kernel.  False: the target is as it was. */

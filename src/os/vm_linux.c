@@ -16,6 +16,8 @@ enum {
     CLEAR_LOOK_PAGES = 256,
 };
 
+enum { POPULATE_WRITE = 23 };           /* MADV_POPULATE_WRITE, which not every header has */
+
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -150,6 +152,12 @@ bool vm_is_confined(void)
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
 {
     return !vm_is_confined() && sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
+}
+
+void vm_bring_in(void *address, size_t bytes)
+{
+    if (!vm_is_confined())
+        advise((uintptr_t)address, bytes, POPULATE_WRITE);
 }
 
 unsigned vm_resident_share(const void *address, size_t bytes)

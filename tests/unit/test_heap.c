@@ -1098,9 +1098,41 @@ static void cached_slots_of_gc_classes_read_as_zero(void **state)
     }
 }
 
+static bool is_resident(uintptr_t address)
+{
+    unsigned char resident;
+
+    assert_true(vm_resident((void *)align_down(address, VM_PAGE), VM_PAGE, &resident));
+    return resident & 1;
+}
+
+/* Of small slots the pages that they are about to fill, and few others; of larger ones none. */
+static void fresh_memory_of_gc_classes_is_brought_in(void **state)
+{
+    enum { SLOTS = 500, AHEAD_PAGES = 4, LARGE = 8 << 10 };
+    static const size_t sizes[] = { 24, 320, 1024 };
+
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        struct mcache *cache = new_cache();
+        unsigned class = span_class_of(KIND_GC, sizeclass_of_gc(sizes[s]));
+
+        for (int i = 0; i < SLOTS; i++) {
+            uintptr_t slot = (uintptr_t)pop(cache, class);
+            assert_true(is_resident(slot) && is_resident(slot + sizes[s] - 1));
+        }
+    }
+    struct mcache *cache = new_cache();
+    const struct span *span = span_of((uintptr_t)pop(cache, span_class_of(KIND_GC, sizeclass_of_gc(24))));
+
+    assert_false(is_resident(span->base + AHEAD_PAGES * VM_PAGE));
+    assert_false(is_resident((uintptr_t)pop(cache, span_class_of(KIND_GC, sizeclass_of_gc(LARGE)))));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fresh_memory_of_gc_classes_is_brought_in),     /* while all memory is fresh */
         cmocka_unit_test(nothing_lies_where_the_heap_begins),
         cmocka_unit_test(cached_slots_of_gc_classes_read_as_zero),
         cmocka_unit_test(every_size_has_the_smallest_class),
