@@ -21,6 +21,12 @@
  *
  * With METHOD_STOPPED steps 3 to 5 happen in stop 1, and there is no stop 2.
  *
+ * As long as no cycle has swept, one that has reached next to everything in step 3 ends there: the
+ * program frees what it allocates, and what is left to do costs more than what was done.  Nothing
+ * is freed, so nothing can be lost; the marks are forgotten as if the cycle had been abandoned.
+ * After a sweep there may be condemned blocks, and those that were reached must be told so, or
+ * two cycles that miss them would not be two in a row.
+ *
  * A cycle that cannot be sound is abandoned: in a stop the phase goes back to GC_OFF, so that no
  * slow path marks any more; then the marks are cleared; nothing else has been changed.
  */
@@ -53,7 +59,7 @@ enum {
     STOP_PAGES = HOSTILE(512, 1),            /* budget of the first attempt, doubled for each further one */
 };
 
-_Static_assert(ATTEMPTS + 1 < CYCLE_STOPS, "stop 1, and all attempts at stop 2");
+_Static_assert(ATTEMPTS + 2 <= CYCLE_STOPS, "stop 1, all attempts at stop 2, and one to forget the marks");
 
 static const uint64_t STOP_BYTES = HOSTILE(512 * KIB, 256);
 static const uint64_t RETRY_NS = 10000000;
@@ -64,7 +70,8 @@ AT_START uint32_t cycle_pressure_ns;
 /* The owner is whoever runs cycles. */
 static struct {
     uint64_t number;            /* cycles that were not abandoned */
-    bool marks_stale;           /* the marks of an abandoned cycle are still there */
+    bool marks_stale;           /* marks that mean nothing are still there */
+    bool swept;                 /* some cycle has come to its sweep: blocks may be condemned */
     uint32_t avoid_userfault;   /* atomic: the program wants it for itself */
     unsigned helpers;           /* of the running cycle */
 } cycles;
@@ -237,11 +244,12 @@ static void end_marking_stopped(struct cycle_report *report, const struct cycle_
     report->gc_after_mark = hooks->gc_live_bytes();
     set_marking(false, false);
     store_relaxed(&gc_phase, GC_SWEEPING);
+    cycles.swept = true;
     sweep_begin_stopped();
 }
 
 /* Nothing was changed but marks.  The world runs. */
-static void forget_marking(const struct cycle_hooks *hooks)
+static void forget_marking(const struct cycle_hooks *hooks, struct cycle_report *report)
 {
     struct stop_clock clock;
     const char *why;
@@ -251,10 +259,13 @@ static void forget_marking(const struct cycle_hooks *hooks)
         hooks->late();
         park_for(RETRY_NS);
     }
+    report->heap_after_mark = hooks->live_bytes();
+    report->gc_after_mark = hooks->gc_live_bytes();
     set_marking(false, false);
     cycles.marks_stale = true;          /* before a fork can come in */
-    world_start();
-    runtime_leave_task();
+    report->concurrent_ns =
+        clock.signal_ns - report->start_ns - report->setup_ns - report->termination_ns;
+    report->termination_ns += start(report, &clock);
 }
 
 /* --- marking in one stop ---------------------------------------------------------------- */
@@ -371,7 +382,7 @@ static bool preclean(struct cycle_report *report, uint32_t workers)
     return true;
 }
 
-enum outcome { DONE, TOO_MUCH, FAILED };
+enum outcome { DONE, TOO_MUCH, FRUITLESS, FAILED };
 
 /* What remains, in the stop.  The first attempts have a budget. */
 static enum outcome terminate_stopped(struct cycle_report *report, int attempt)
@@ -418,12 +429,26 @@ static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report 
     return outcome;
 }
 
+/* All that the roots lead to is marked.  What is not is garbage, or was born in a slot that was freed
+ * meanwhile: not more than this can be freed. */
+static bool is_fruitless(const struct cycle_hooks *hooks, const struct cycle_report *report)
+{
+    struct mark_totals totals = mark_totals();
+    bool wanted = report->forced || options.gcstress != 0 || options.memory_limit != INT64_MAX;
+
+    if (wanted || cycles.swept || options.mode != MODE_COLLECT || hooks->gc_live_bytes() != 0)
+        return false;
+    return pacer_is_fruitless(report->heap_before, totals.marked[KIND_MALLOC] + totals.cached);
+}
+
 static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
                                         struct cycle_report *report)
 {
     uint32_t workers = (uint32_t)min_size(pacer_workers(most_workers()), all_workers());
 
     mark_from_roots(workers);
+    if (is_fruitless(hooks, report))
+        return FRUITLESS;
     if (preclean_round(report, workers) < 0) {
         report->abandoned = "dirty tracking was lost";
         return FAILED;
@@ -448,10 +473,13 @@ static bool run_beside_program(const struct cycle_hooks *hooks, struct cycle_rep
     roots_prepare_tracking(dirty_userfault());
     if (!stop_1(report))
         return false;
-    if (mark_beside_program(hooks, report) == DONE)
+    enum outcome outcome = mark_beside_program(hooks, report);
+
+    if (outcome == DONE)
         return true;
-    forget_marking(hooks);
-    return false;
+    report->fruitless = outcome == FRUITLESS;
+    forget_marking(hooks, report);
+    return report->fruitless;
 }
 
 /* --- marking in a copy of the process -------------------------------------------------------- */
@@ -490,7 +518,7 @@ static bool run_snapshot(const struct cycle_hooks *hooks, struct cycle_report *r
     report->setup_ns = start(report, &clock);
     if (snapshot_finish(&report->abandoned) && end_snapshot(hooks, report))
         return true;
-    forget_marking(hooks);
+    forget_marking(hooks, report);
     return false;
 }
 

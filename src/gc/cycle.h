@@ -25,6 +25,7 @@ struct cycle_report {
     uint64_t number;            /* from 1; 0: abandoned */
     const char *abandoned;      /* NULL, or why; then nothing was freed */
     bool forced;
+    bool fruitless;             /* ended after the first look: next to everything was reached */
     enum cycle_method method;
     uint64_t start_ns;          /* monotonic time at the beginning */
     /* Wall clock.  setup: from the first stop signal of stop 1 until the world ran again.
@@ -72,7 +73,7 @@ struct cycle_hooks {
 };
 
 /* own_task: the caller is a task of ours with a table of descriptors of its own.  False: abandoned,
- * see report->abandoned.  On success spans wait to be swept. */
+ * see report->abandoned.  On success spans wait to be swept, unless it was fruitless. */
 bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
                struct cycle_report *report);
 /* The body of an extra marking task: waits for work, marks until the cycle's marking ends. */

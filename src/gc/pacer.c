@@ -351,6 +351,11 @@ bool pacer_weigh(struct pacer *pacer, struct pacer_heap now, uint64_t cpu_ns)
     return pacer->worth_it;
 }
 
+bool pacer_is_fruitless(uint64_t heap, uint64_t reached)
+{
+    return less(heap, reached) < reached / POOR_YIELD_SHARE;
+}
+
 /* --- while marking --------------------------------------------------------------- */
 
 /* Where marking should end after all.  If it has done more than expected, more is live than at the

@@ -129,6 +129,9 @@ void pacer_update(struct pacer *pacer, const struct pacer_knobs *knobs,
 /* Instead, when it was abandoned. */
 void pacer_abandon_cycle(struct pacer *pacer);
 
+/* Of a heap of so many bytes a cycle has reached so many: whatever the rest is, is its yield a poor one? */
+bool pacer_is_fruitless(uint64_t heap, uint64_t reached);
+
 /* How many of `cpus` processors mark in the background: a quarter, but at least one. */
 INLINE unsigned pacer_workers(unsigned cpus)
 {

@@ -81,7 +81,8 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
                        report->heap_before >> 20, report->heap_after_mark >> 20,
                        report->heap_live >> 20, report->goal >> 20, report->stack_bytes >> 20,
                        report->root_bytes >> 20, context->cpus,
-                       report->forced ? " (forced)" : "", method_names[report->method]);
+                       report->forced ? " (forced)" : report->fruitless ? " (fruitless)" : "",
+                       method_names[report->method]);
     return used;
 }
 

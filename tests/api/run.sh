@@ -65,6 +65,18 @@ say "compile patience" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude \
     tests/api/patience.c -o "$OUT/patience" $LIBRARY
 say "patience" env GCALLOC_HEAPMIN=32MiB "$OUT/patience"
 
+# The first cycle and no other ends early; the collector checks itself.
+fruitless() {
+    GCALLOC_HEAPMIN=16MiB GCALLOC_DEBUG=gctrace=1,gccheckmark=1,verify=1 timeout 120 \
+        "$OUT/fruitless" 2>"$OUT/fruitless.log" &&
+        grep -q '^gc 1 .*(fruitless)' "$OUT/fruitless.log" &&
+        [ "$(grep -c '(fruitless)' "$OUT/fruitless.log")" -eq 1 ]
+}
+# shellcheck disable=SC2086
+say "compile fruitless" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude \
+    tests/api/fruitless.c -o "$OUT/fruitless" $LIBRARY
+say "fruitless" fruitless
+
 if [ "$BUILD" = build ] || [ -d "$BUILD/obj" ]; then
     # shellcheck disable=SC2046,SC2086
     say "compile watch" "$CC" -std=gnu17 -O1 -g -fno-builtin $WARN -Iinclude -Isrc \

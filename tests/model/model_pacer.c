@@ -605,6 +605,28 @@ static void test_gc_garbage_does_not_fill_mallocs_room(void **state)
     assert_true(p.marked <= p.allocated + p.allocated / 10);
 }
 
+/* A cycle that ends early knows nothing but that its yield would have been poor, and is told of as one that
+ * found nothing; so a leak is found as late as after one of those, and no later. */
+static void test_fruitless_is_what_would_yield_little(void **state)
+{
+    struct pacer_knobs knobs = start(true, 100).knobs;
+    struct pacer_input input = { .malloc_live = 60 * MIB, .malloc_condemned = 4 * MIB };
+    struct pacer pacer;
+
+    (void)state;
+    pacer_init(&pacer, &knobs);
+    pacer_update(&pacer, &knobs, &input);
+    assert_true(pacer.yields);
+    assert_false(pacer_is_fruitless(64 * MIB, 60 * MIB));
+    input.malloc_condemned = 3 * MIB;
+    pacer_update(&pacer, &knobs, &input);
+    assert_false(pacer.yields);
+    assert_true(pacer_is_fruitless(63 * MIB, 60 * MIB));
+    /* What was born meanwhile was reached, too. */
+    assert_true(pacer_is_fruitless(63 * MIB, 70 * MIB));
+    assert_false(pacer_is_fruitless(63 * MIB, 0));
+}
+
 /* What only condemned blocks reach is not garbage yet, and not a reason to collect. */
 static void test_kept_gc_memory_counts_as_there(void **state)
 {
@@ -945,6 +967,7 @@ int main(void)
         cmocka_unit_test(test_gc_goal_is_gos),
         cmocka_unit_test(test_gc_churn_costs_as_much_as_it_allocates),
         cmocka_unit_test(test_gc_garbage_does_not_fill_mallocs_room),
+        cmocka_unit_test(test_fruitless_is_what_would_yield_little),
         cmocka_unit_test(test_kept_gc_memory_counts_as_there),
         cmocka_unit_test(test_trigger_leaves_a_runway),
         cmocka_unit_test(test_what_was_held_is_used_again),
