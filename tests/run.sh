@@ -51,7 +51,7 @@ unit_sources() {
     heap=$(ls src/heap/*.c | grep -v mksizeclasses)
     untracked=$(ls src/gc/*.c | grep -v dirty)
     case $1 in
-    test_proc | test_options | test_host) echo $base $os ;;
+    test_proc | test_options | test_host | test_lock) echo $base $os ;;
     test_roots*) echo $base $os src/heap/arena.c src/heap/ceded.c src/world/roots*.c ;;
     test_heap | test_huge) echo $base $os $heap ;;
     test_stop_handlers) echo $base $os $heap $world src/api/wrap_signal.c ;;

@@ -25,8 +25,10 @@ NORETURN COLD void check_failed(const char *file, int line, const char *conditio
 
 #define CHECK(cond) (LIKELY(cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond))
 #if defined(GCALLOC_DEBUG_CHECKS)
+enum { CHECKED = true };        /* for what only assertions need */
 #define ASSERT(cond) CHECK(cond)
 #else
+enum { CHECKED = false };
 #define ASSERT(cond) ((void)sizeof((cond) ? 1 : 0))
 #endif
 

@@ -7,14 +7,10 @@
 
 enum { SPINS = 100 };
 
-bool lock_try(struct lock *lock)
-{
-    uint32_t expected = 0;
-
-    return cas_acquire(&lock->word, &expected, 1);
-}
-
 static uint64_t waits[LOCK_RANKS];      /* atomic, relaxed */
+/* MODE=debug: the task that holds the lock of a rank, 0: none.  Atomic, relaxed: a task looks for its own
+ * number, which nobody else stores. */
+static int holder[LOCK_RANKS];
 
 uint64_t lock_waits(enum lock_rank rank)
 {
@@ -32,11 +28,28 @@ const char *lock_name(enum lock_rank rank)
     return names[rank];
 }
 
+static void check_order(const struct lock *lock)
+{
+    int self = sys_gettid();
+
+    for (uint32_t rank = lock->rank; rank < LOCK_RANKS; rank++)
+        if (load_relaxed(&holder[rank]) == self)
+            die("internal error: lock %s wanted by thread %d, which holds %s", lock_name(lock->rank),
+                self, lock_name(rank));
+}
+
+static bool take(struct lock *lock)
+{
+    uint32_t expected = 0;
+
+    return cas_acquire(&lock->word, &expected, 1);
+}
+
 static COLD void wait_for(struct lock *lock)
 {
     fetch_add_relaxed(&waits[lock->rank], 1);
     for (int i = 0; i < SPINS; i++) {
-        if (load_relaxed(&lock->word) == 0 && lock_try(lock))
+        if (load_relaxed(&lock->word) == 0 && take(lock))
             return;
         CPU_RELAX();
     }
@@ -46,13 +59,28 @@ static COLD void wait_for(struct lock *lock)
 
 void lock_acquire(struct lock *lock)
 {
-    if (UNLIKELY(!lock_try(lock)))
+    if (CHECKED)
+        check_order(lock);
+    if (UNLIKELY(!take(lock)))
         wait_for(lock);
+    if (CHECKED)
+        store_relaxed(&holder[lock->rank], sys_gettid());
+}
+
+bool lock_try(struct lock *lock)
+{
+    bool taken = take(lock);
+
+    if (CHECKED && taken)
+        store_relaxed(&holder[lock->rank], sys_gettid());
+    return taken;
 }
 
 void lock_release(struct lock *lock)
 {
     ASSERT(lock_is_held(lock));
+    if (CHECKED)
+        store_relaxed(&holder[lock->rank], 0);
     if (exchange_acq_rel(&lock->word, 0) == 2)
         park_wake(&lock->word, 1);
 }
@@ -60,6 +88,8 @@ void lock_release(struct lock *lock)
 void lock_reset(struct lock *lock)
 {
     store_relaxed(&lock->word, 0);
+    if (CHECKED)
+        store_relaxed(&holder[lock->rank], 0);
 }
 
 bool lock_is_held(const struct lock *lock)
