@@ -171,11 +171,13 @@ static struct ready_list *list_of(struct mcache *home, unsigned span_class)
     return takes ? &home->classes[span_class].ready : &central[span_class];
 }
 
+/* Of a span that another may take meanwhile. */
 static bool has_free_slot(const struct span *span)
 {
     for (uint32_t w = 0; w * 64 < span->slots; w++) {
         const struct slot_bits *bits = &span->bits[w];
-        uint64_t used = (load_relaxed(&bits->alloc) | bits->condemned) & ~load_seq_cst(&bits->freed);
+        uint64_t objects = load_relaxed(&bits->alloc) | load_relaxed(&bits->condemned);
+        uint64_t used = objects & ~load_seq_cst(&bits->freed);
         uint32_t here = (uint32_t)min_size(span->slots - w * 64, 64);
         if (count_bits(used) < here)
             return true;
