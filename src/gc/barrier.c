@@ -23,30 +23,33 @@ INLINE uint32_t claim_place(uint32_t *fill)
     return place;
 }
 
-static void shade(const uintptr_t *words, uint32_t count)
+static void shade(const uintptr_t *words, uint32_t count, bool may_allocate)
 {
     if (load_relaxed(&gc_phase) == GC_MARKING)
-        mark_shade(words, count);
+        mark_shade(words, count, may_allocate);
 }
 
-/* Marks from the full buffer, and from one word more.  Signals are blocked: a handler would find
- * the buffer half empty.  Without memory for a structure the thread is not in the runtime; the phase stands
- * still all the same, for no stop gets by a thread that blocks signals, and no fork cuts what is done under
- * THREADS (fork.c). */
+/* Marks from the full buffer, and from one word more.  Signals are blocked: a handler would find the buffer
+ * half empty.  A handler that has interrupted a slow path of its thread may have done so while that held
+ * META, which mark_shade must not want then.  Without memory for a structure the thread is not in the
+ * runtime; the phase stands still all the same, for no stop gets by a thread that blocks signals, and no
+ * fork cuts what is done under THREADS (fork.c). */
 static NOINLINE void flush(uintptr_t word)
 {
     uint64_t mask = signals_block_all();
     struct thread *thread = runtime_enter();
 
     if (thread != NULL) {
-        shade(thread->barrier, (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS));
-        shade(&word, 1);
+        bool outermost = load_relaxed(&thread->in_runtime) == 1;
+
+        shade(thread->barrier, (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS), outermost);
+        shade(&word, 1, outermost);
         thread->barrier_fill = 0;
         thread->barrier_flushes++;
         runtime_leave(thread);
     } else {
         threads_lock();
-        shade(&word, 1);
+        shade(&word, 1, true);
         threads_unlock();
     }
     signals_restore(mask);

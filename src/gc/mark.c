@@ -417,7 +417,7 @@ uint64_t mark_assist(uint64_t bytes, bool begs)
     return scanned;
 }
 
-void mark_shade(const uintptr_t *words, uint32_t count)
+void mark_shade(const uintptr_t *words, uint32_t count, bool may_allocate)
 {
     struct work_local local = { NULL, NULL };
 
@@ -429,7 +429,7 @@ void mark_shade(const uintptr_t *words, uint32_t count)
         fetch_add_relaxed(&mark.shaded[span_kind(object.span)], object.span->slot_bytes);
         if (span_kind(object.span) == KIND_NOSCAN)
             continue;
-        if (local.top == NULL && !work_local_open(&mark.list, &local))
+        if (!may_allocate || (local.top == NULL && !work_local_open(&mark.list, &local)))
             store_relaxed(&mark.list.overflowed, 1);
         else
             trace_push_object(&mark.list, &local, object.span, object.slot);

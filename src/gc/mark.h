@@ -96,8 +96,9 @@ void mark_keep_rest(void);
 /* What the program does for the marking: traces at most about so many bytes; begs: waits a moment for
  * a worker to share what it has.  In the runtime.  Returns the bytes looked at. */
 uint64_t mark_assist(uint64_t bytes, bool begs);
-/* Marks what the words name.  In the runtime, while gc_phase is GC_MARKING. */
-void mark_shade(const uintptr_t *words, uint32_t count);
+/* Marks what the words name.  In the runtime, while gc_phase is GC_MARKING.  may_allocate false: the
+ * thread was in there already, and may hold a lock; what is marked is left to a rescan. */
+void mark_shade(const uintptr_t *words, uint32_t count, bool may_allocate);
 
 /* Sum over all workers; between jobs, or after mark_release; racy at other times. */
 struct mark_totals mark_totals(void);

@@ -57,7 +57,10 @@ static bool fake_no_memory;                     /* for a thread's structure */
 
 struct thread *runtime_enter(void)
 {
-    return fake_no_memory ? NULL : thread_self;
+    if (fake_no_memory)
+        return NULL;
+    thread_self->in_runtime++;
+    return thread_self;
 }
 
 void threads_lock(void)
@@ -70,7 +73,7 @@ void threads_unlock(void)
 
 void runtime_leave(struct thread *thread)
 {
-    (void)thread;
+    thread->in_runtime--;
 }
 
 bool runtime_enter_task(void)

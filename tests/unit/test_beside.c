@@ -262,9 +262,9 @@ static void record_many(void)
     thread_self = thread;
 }
 
-static void test_full_buffer_is_marked_from(void **state)
+/* What a flush leaves to a rescan. */
+static uint64_t rescans_of_full_buffer(void)
 {
-    (void)state;
     for (int i = 0; i < WORDS; i++) {
         many[i] = fake_alloc(i % 2 ? KIND_GC : KIND_MALLOC, 48);
         many[i][0] = word_of(fake_alloc(KIND_GC, 32));
@@ -279,20 +279,36 @@ static void test_full_buffer_is_marked_from(void **state)
     assert_int_equal(fake_threads[0].barrier_fill, 0);
     assert_int_equal(report.malloc_live + report.gc_live, WORDS * (48 + 32) + 2 * 112);
     sweep_all();
+    return report.rescans;
 }
+
+static void test_full_buffer_is_marked_from(void **state)
+{
+    (void)state;
+    assert_int_equal(rescans_of_full_buffer(), 0);
+}
+
+/* A handler that has interrupted a slow path, which may hold what an allocation would wait for. */
+static void test_full_buffer_in_a_slow_path(void **state)
+{
+    (void)state;
+    fake_threads[0].in_runtime = 1;
+    assert_true(rescans_of_full_buffer() > 0);
+    fake_threads[0].in_runtime = 0;
+}
+
+static bool may_allocate;
 
 static void shade_many(void)
 {
     if (calls++ == 0)
-        mark_shade((const uintptr_t *)many, WORDS * 12);
+        mark_shade((const uintptr_t *)many, WORDS * 12, may_allocate);
 }
 
-/* More than the worklist holds: nothing is lost.  main() has limited it. */
-static void test_shading_overflows(void **state)
+static void check_shaded(void)
 {
     uintptr_t *chain;
 
-    (void)state;
     for (int i = 0; i < WORDS * 12; i++) {
         many[i] = chain = fake_alloc(KIND_GC, 16);
         for (int depth = 0; depth < 3; depth++, chain = (uintptr_t *)chain[0])
@@ -308,6 +324,22 @@ static void test_shading_overflows(void **state)
             assert_true(is_marked(chain));
     }
     sweep_all();
+}
+
+/* More than the worklist holds: nothing is lost.  main() has limited it. */
+static void test_shading_overflows(void **state)
+{
+    (void)state;
+    may_allocate = true;
+    check_shaded();
+}
+
+/* A handler that has interrupted a slow path. */
+static void test_shading_without_the_worklist(void **state)
+{
+    (void)state;
+    may_allocate = false;
+    check_shaded();
 }
 
 static void test_no_memory_for_the_worklist(void **state)
@@ -704,6 +736,7 @@ int main(void)
     };
     const struct CMUnitTest small_worklist[] = {
         TEST(test_shading_overflows),
+        TEST(test_shading_without_the_worklist),
     };
     const struct CMUnitTest tests[] = {
         TEST(test_written_after_it_was_marked),
@@ -714,6 +747,7 @@ int main(void)
         TEST(test_rescan_of_parts),
         TEST(test_rescan_of_lone_words),
         TEST(test_full_buffer_is_marked_from),
+        TEST(test_full_buffer_in_a_slow_path),
         TEST(test_half_a_copy),
         TEST(test_new_objects_stay),
         TEST(test_freed_meanwhile),
