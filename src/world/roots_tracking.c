@@ -66,6 +66,8 @@ static bool has_many_pages(struct roots_scan *scan, const struct mapping *mappin
 {
     uintptr_t next;
 
+    if (mapping->high - mapping->low < TRACKED_PAGES * VM_PAGE)
+        return false;
     scan->pagemap.page_limit = TRACKED_PAGES;
     long count = pagemap_list(&scan->pagemap, mapping->low, mapping->high, scan->ranges,
                               ROOTS_RANGES, &next);
@@ -119,6 +121,9 @@ static void consider(struct roots_scan *scan, size_t begin, size_t end)
     struct group group = { rows[begin].low, rows[end - 1].high, 0 };
     bool missing = false, worth_it = false;
 
+    /* By itself: registered already, or not worth it.  So are most, and one question does for them. */
+    if (end == begin + 1 && !has_many_pages(scan, &rows[begin]))
+        return;
     for (size_t i = begin; i < end; i++) {
         if (is_registered(scan, &rows[i])) {
             worth_it = true;
