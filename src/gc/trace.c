@@ -9,6 +9,9 @@
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
 
+/* Four halves of words, and eight quarters. */
+enum { HALVES_BYTES = 16 };
+
 enum {
     SCAN_STEP = HOSTILE(8, 1),  /* words looked at between two looks at the room in the queue */
     SPILL_STEP = HOSTILE(64, 2),        /* words spilled, and fetched again, at a time */
@@ -16,42 +19,44 @@ enum {
     TURN_BYTES = HOSTILE(4 << 10, 64),  /* scanned between two looks at who waits */
     FEED_OBJECTS = 8,
     FEED_SPILLED = 64,
+    AGAIN_STEP = HOSTILE(64, 16),       /* bytes looked at again between two looks at the room */
+    AGAIN_FETCH = 1024,         /* ... that are fetched so far ahead: another processor has written them */
 };
 
 _Static_assert(QUEUE_WORDS - QUEUE_AHEAD - SPILL_STEP >= 0 && SPILL_STEP >= 2 * SCAN_STEP,
                "spilling makes room for a step, and leaves alone what was looked up");
+_Static_assert(AGAIN_STEP % HALVES_BYTES == 0 && AGAIN_STEP / PACKED_STEP <= AGAIN_WORDS,
+               "whole halves, and room for all that they may name");
 
 INLINE uint32_t queue_length(const struct tracer *tracer)
 {
     return tracer->tail - tracer->head;
 }
 
-/* Appends what of the words of [at, end) may name an object in [base, base + heap).  No branch depends
- * on a word: half of them name something, and nobody could foresee which. */
-INLINE uint32_t queue_words(struct tracer *tracer, uint32_t tail, uintptr_t at, uintptr_t end,
-                            uintptr_t base, size_t heap)
+/* Appends to `queue`, a ring of `size` entries, what of the words of [at, end) may name an object in
+ * [base, base + heap).  No branch depends on a word: half of them name something, and nobody could
+ * foresee which. */
+INLINE uint32_t queue_words(uintptr_t *queue, uint32_t size, uint32_t tail, uintptr_t at,
+                            uintptr_t end, uintptr_t base, size_t heap)
 {
     UNROLL_TWICE
     for (; at < end; at += sizeof(uintptr_t)) {
         uintptr_t address = word_address(load_relaxed((const uintptr_t *)at));
-        tracer->address[tail % QUEUE_WORDS] = address;
+        queue[tail % size] = address;
         tail += address - base < heap;
     }
     return tail;
 }
 
 /* The same of one word, at a multiple of 4. */
-INLINE uint32_t queue_word(struct tracer *tracer, uint32_t tail, uintptr_t at, uintptr_t base,
-                           size_t heap)
+INLINE uint32_t queue_word(uintptr_t *queue, uint32_t size, uint32_t tail, uintptr_t at,
+                           uintptr_t base, size_t heap)
 {
     uintptr_t address = word_address(load_word((const void *)at));
 
-    tracer->address[tail % QUEUE_WORDS] = address;
+    queue[tail % size] = address;
     return tail + (address - base < heap);
 }
-
-/* Four halves of words, and eight quarters. */
-enum { HALVES_BYTES = 16 };
 
 typedef uint16_t quarters VECTOR(HALVES_BYTES, 4);
 typedef char octets VECTOR(HALVES_BYTES, HALVES_BYTES);
@@ -79,24 +84,24 @@ INLINE unsigned upper_halves(uintptr_t at, uintptr_t base, size_t heap)
 /* The same with words at multiples of 4, which do not begin before `low`.  Most of what malloc memory
  * holds is no address, and hardly any address stands at an odd multiple of 4.  What is written at the
  * same time may be missed: it will be looked at again. */
-INLINE uint32_t queue_packed(struct tracer *tracer, uint32_t tail, uintptr_t low, uintptr_t at,
-                             uintptr_t end, uintptr_t base, size_t heap)
+INLINE uint32_t queue_packed(uintptr_t *queue, uint32_t size, uint32_t tail, uintptr_t low,
+                             uintptr_t at, uintptr_t end, uintptr_t base, size_t heap)
 {
     for (; at + HALVES_BYTES <= end; at += HALVES_BYTES) {
         unsigned halves = upper_halves(at, base, heap);
         if (halves == 0)
             continue;
-        tail = queue_words(tracer, tail, at, at + HALVES_BYTES, base, heap);
+        tail = queue_words(queue, size, tail, at, at + HALVES_BYTES, base, heap);
         if (LIKELY((halves & HALVES_EVEN) == 0))
             continue;
         if (at != low)
-            tail = queue_word(tracer, tail, at - PACKED_STEP, base, heap);
-        tail = queue_word(tracer, tail, at + PACKED_STEP, base, heap);
+            tail = queue_word(queue, size, tail, at - PACKED_STEP, base, heap);
+        tail = queue_word(queue, size, tail, at + PACKED_STEP, base, heap);
     }
     if (UNLIKELY(at < end)) {
-        tail = queue_words(tracer, tail, at, end, base, heap);
+        tail = queue_words(queue, size, tail, at, end, base, heap);
         if (at != low)
-            tail = queue_word(tracer, tail, at - PACKED_STEP, base, heap);
+            tail = queue_word(queue, size, tail, at - PACKED_STEP, base, heap);
     }
     return tail;
 }
@@ -139,10 +144,11 @@ static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end
             queue_length(tracer) + most > QUEUE_WORDS)
             break;
         size_t heap = load_relaxed(&arena.bytes);
-        tracer->tail = range->packed ? queue_packed(tracer, tracer->tail, range->low, at, at + bytes,
-                                                    arena.base, heap)
-                                     : queue_words(tracer, tracer->tail, at, at + bytes,
-                                                   arena.base, heap);
+        tracer->tail = range->packed
+                           ? queue_packed(tracer->address, QUEUE_WORDS, tracer->tail, range->low, at,
+                                          at + bytes, arena.base, heap)
+                           : queue_words(tracer->address, QUEUE_WORDS, tracer->tail, at, at + bytes,
+                                         arena.base, heap);
         at += bytes;
     }
     range->at = at;
@@ -391,56 +397,42 @@ static void note_address(struct tracer *tracer, uintptr_t address)
  * the pass before. */
 void trace_again_end(struct tracer *tracer)
 {
+    struct span *spans[AGAIN_WORDS];
     uint32_t slots[AGAIN_WORDS], count = 0;
 
     for (uint32_t i = 0; i < tracer->again; i++) {
-        struct span *span = span_of(tracer->agains[i].address);
+        struct span *span = span_of(tracer->agains[i]);
 
         if (span == NULL)
             continue;
         PREFETCH(span);
-        tracer->agains[count++] = (struct candidate){ tracer->agains[i].address, span };
+        spans[count] = span;
+        tracer->agains[count++] = tracer->agains[i];
     }
     for (uint32_t i = 0; i < count; i++) {
-        const struct candidate *candidate = &tracer->agains[i];
-
-        slots[i] = span_slot_of(candidate->span, candidate->address - candidate->span->base);
-        PREFETCH(&candidate->span->bits[min_size(slots[i] >> 6, candidate->span->words - 1u)]);
+        slots[i] = span_slot_of(spans[i], tracer->agains[i] - spans[i]->base);
+        PREFETCH(&spans[i]->bits[min_size(slots[i] >> 6, spans[i]->words - 1u)]);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct candidate *candidate = &tracer->agains[i];
-
-        if (slots[i] >= candidate->span->slots || span_is_marked(candidate->span, slots[i]))
-            continue;
-        note_address(tracer, candidate->address);
-    }
+    for (uint32_t i = 0; i < count; i++)
+        if (slots[i] < spans[i]->slots && !span_is_marked(spans[i], slots[i]))
+            note_address(tracer, tracer->agains[i]);
     tracer->again = 0;
-}
-
-/* None of the four words from `low` on names anything; else, or at the end of the range, it is not known. */
-INLINE bool are_no_addresses(uintptr_t low, uintptr_t high, uintptr_t base, size_t heap)
-{
-    return low + PACKED_STEP + HALVES_BYTES <= high && upper_halves(low + PACKED_STEP, base, heap) == 0;
 }
 
 static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high, bool packed)
 {
+    const uintptr_t base = arena.base;
     const size_t heap = load_relaxed(&arena.bytes);
-    const size_t step = packed ? PACKED_STEP : sizeof(uintptr_t);
 
-    for (; low + sizeof(uintptr_t) <= high; low += step) {
-        if (packed && low % HALVES_BYTES == 0 && are_no_addresses(low, high, arena.base, heap)) {
-            low += HALVES_BYTES - step;
-            continue;
-        }
-        size_t offset = heap_offset(word_address(load_word((const void *)low)));
-
-        if (offset >= heap)
-            continue;
-        PREFETCH(&arena.pagemap[offset >> PAGE_SHIFT]);
-        tracer->agains[tracer->again++].address = arena.base + offset;
-        if (tracer->again == AGAIN_WORDS)
+    for (uintptr_t at = low, end; at < high; at = end) {
+        end = min_size(at + AGAIN_STEP, high);
+        PREFETCH((const void *)(at + AGAIN_FETCH));
+        if (tracer->again + AGAIN_STEP / PACKED_STEP > AGAIN_WORDS)
             trace_again_end(tracer);
+        tracer->again = packed ? queue_packed(tracer->agains, AGAIN_WORDS, tracer->again, low, at,
+                                              end, base, heap)
+                               : queue_words(tracer->agains, AGAIN_WORDS, tracer->again, at, end,
+                                             base, heap);
     }
 }
 
@@ -502,8 +494,10 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
             LIKELY(offset <= heap - INLINE_BYTES) && LIKELY(tail - head + most <= QUEUE_WORDS)) {
             uintptr_t low = base + offset;
             tail = span->kind == KIND_MALLOC
-                       ? queue_packed(tracer, tail, low, low, low + size, base, heap)
-                       : queue_words(tracer, tail, low, low + size, base, heap);
+                       ? queue_packed(tracer->address, QUEUE_WORDS, tail, low, low, low + size,
+                                      base, heap)
+                       : queue_words(tracer->address, QUEUE_WORDS, tail, low, low + size, base,
+                                     heap);
             scanned += size;
         } else {
             tracer->head = head, tracer->ahead = ahead, tracer->tail = tail;

@@ -23,7 +23,7 @@ enum {
     QUEUE_LEAST = HOSTILE(16, 1), /* so many remain before more is taken from elsewhere, if there is more */
     SPILL_WORDS = HOSTILE(1024, 4),
     /* Words looked at together by trace_again. */
-    AGAIN_WORDS = HOSTILE(128, 3),
+    AGAIN_WORDS = HOSTILE(128, 4),
     /* Large ranges are scanned in pieces, so that they can be shared. */
     TRACE_PIECE_BYTES = HOSTILE(128 << 10, 64),
     /* From here on the kernel is asked which pages of a range are in memory (1 us): reading an
@@ -35,11 +35,6 @@ enum tracer_role {
     TRACER_HELPING,             /* sets `black` bits, by atomic or: a helper, an assist */
     TRACER_LEADING,             /* the only writer of `mark` bits */
     TRACER_KEEPING,             /* sets kept bits, of what is not marked; see mark.h */
-};
-
-struct candidate {
-    uintptr_t address;
-    struct span *span;
 };
 
 struct tracer {
@@ -57,7 +52,7 @@ struct tracer {
     struct span *span[QUEUE_WORDS];
     uintptr_t spill[SPILL_WORDS];       /* more addresses, the newest last */
     uint32_t again;             /* entries in use */
-    struct candidate agains[AGAIN_WORDS];
+    uintptr_t agains[AGAIN_WORDS];
 };
 
 /* Every page of a large object must be read: those not in memory may be swapped out.
