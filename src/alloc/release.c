@@ -154,6 +154,19 @@ void alloc_free_slow(void *block)
     leave(thread);
 }
 
+/* What lies between the live slots of spans on ready lists; the wholly free ones have gone. */
+static size_t release_between(void)
+{
+    size_t bytes = 0;
+
+    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
+        for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next)
+            bytes += ready_release(&thread->cache.classes[c].ready);
+        bytes += ready_release(&central[c]);
+    }
+    return bytes;
+}
+
 size_t alloc_trim(void)
 {
     struct thread *thread = runtime_enter();
@@ -161,12 +174,15 @@ size_t alloc_trim(void)
     if (thread == NULL)
         return 0;
     outbox_flush(&thread->cache);
-    for (unsigned c = 0; c < SPAN_CLASSES; c++)
+    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         if (magazine_fill(&thread->cache, c) != 0)
             mcache_flush(&thread->cache, c, UINT32_MAX);
+        mcache_untake(&thread->cache, c);
+    }
     refill_reclaim_spans();
-    size_t pages = pages_release_idle(0, SIZE_MAX);
+    size_t bytes = release_between();
 
+    bytes += pages_release_idle(0, SIZE_MAX) << PAGE_SHIFT;
     runtime_leave(thread);
-    return pages << PAGE_SHIFT;
+    return bytes;
 }

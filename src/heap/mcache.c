@@ -584,6 +584,18 @@ void mcache_abandon_ready(struct mcache *cache)
         abandon_ready(cache, c);
 }
 
+void mcache_untake(struct mcache *cache, unsigned span_class)
+{
+    struct class_cache *class = &cache->classes[span_class];
+    uint32_t length = 0;
+
+    for (struct span *span = class->taken; span != NULL; span = span->next)
+        length++;
+    if (length != 0)
+        ready_put_back(&class->ready, class->taken, length, 0);
+    class->taken = NULL;
+}
+
 static void abandon_class(struct mcache *cache, unsigned span_class)
 {
     struct class_cache *class = &cache->classes[span_class];

@@ -185,6 +185,8 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count);
 void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t slots);
 /* Returns everything, and all spans, to central: the thread is gone. */
 void mcache_abandon(struct mcache *cache);
+/* Puts spans that were taken from the ready list back to it. */
+void mcache_untake(struct mcache *cache, unsigned span_class);
 /* Moves the ready spans of a cache that nobody uses to central; any thread, any time. */
 void mcache_abandon_ready(struct mcache *cache);
 

@@ -111,8 +111,8 @@ struct span *ready_take_all(struct ready_list *list)
     return exchange_acquire(&list->head, NULL);
 }
 
-/* Puts back what was taken from the list, below what was pushed meanwhile: the list is mostly empty then. */
-static void ready_put_back(struct ready_list *list, struct span *chain, uint32_t length, uint32_t empties)
+/* The list is mostly empty then. */
+void ready_put_back(struct ready_list *list, struct span *chain, uint32_t length, uint32_t empties)
 {
     struct span *head = NULL;
 

@@ -35,9 +35,14 @@ extern struct ready_list central[SPAN_CLASSES];
 struct span *ready_take_all(struct ready_list *list);
 /* At most `count` of them, of those that were pushed last: NULL, or a chain that ends with NULL. */
 struct span *ready_take_some(struct ready_list *list, uint32_t count);
+/* Puts back what was taken from the list, below what was pushed meanwhile. */
+void ready_put_back(struct ready_list *list, struct span *chain, uint32_t length, uint32_t empties);
 /* To those without a home, by its owner: unless it is wholly free, and there are enough of those. */
 void ready_push_central(struct span *span);
 /* Takes wholly free spans off a ready list and gives them to the page heap, keeping `keep`. */
 size_t ready_trim(struct ready_list *list, uint32_t keep);
+/* Returns the pages of a list's spans that hold nothing but free slots to the OS.  The bytes that were
+ * in memory. */
+size_t ready_release(struct ready_list *list);
 
 #endif

@@ -83,6 +83,32 @@ static size_t resident_bytes(void)
     return resident * 4096;
 }
 
+/* One block in 32 stays, and with it its page, not its span. */
+static void test_trim_between_live_blocks(void **state)
+{
+    enum { BLOCKS = 32 << 10, BYTES = 1000, STAY = 32 };
+    static char *blocks[BLOCKS];
+
+    (void)state;
+    for (int i = 0; i < BLOCKS; i++)
+        blocks[i] = memset(malloc(BYTES), i % 100 + 1, BYTES);
+    size_t full = resident_bytes();
+
+    for (int i = 0; i < BLOCKS; i++)
+        if (i % STAY != 0)
+            free(blocks[i]);
+    malloc_trim(0);
+    assert_true(resident_bytes() + BLOCKS / 2 * BYTES < full);
+    for (int i = 0; i < BLOCKS; i++)
+        if (i % STAY != 0)
+            blocks[i] = memset(malloc(BYTES), i % 100 + 1, BYTES);
+    for (int i = 0; i < BLOCKS; i++) {
+        for (int at = 0; at < BYTES; at++)
+            assert_int_equal(blocks[i][at], i % 100 + 1);
+        free(blocks[i]);
+    }
+}
+
 static int tasks(void)
 {
     struct stat status;
@@ -434,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_usable_size),
         cmocka_unit_test(test_mallopt),
         cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_trim_between_live_blocks),
         cmocka_unit_test(test_idle_memory_goes_back),
         cmocka_unit_test(test_mallinfo),
         cmocka_unit_test(test_malloc_info),

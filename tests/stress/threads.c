@@ -7,6 +7,7 @@
  *          keys, other blocks, by an interior pointer alone, and pass between threads.
  *          With GCALLOC_DEBUG=gcstress=N a cycle runs at every N KiB.
  */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -83,6 +84,8 @@ static void step(uint32_t *state, struct block **local)
     uint32_t slot = random_next(state) % SLOTS;
     struct block *block = make(state);
 
+    if (random_next(state) % 2048 == 0)
+        malloc_trim(0);         /* pages between live blocks go, of everybody's spans */
     if (block == NULL)
         return;                 /* injected: the next step may have more luck */
     switch (random_next(state) % 6) {
