@@ -41,11 +41,12 @@ run() {
         for (i = 1; i <= 4000; i++) printf "ZADD board %d member%d\n", i * 7919 % 4001, i
     }' | cli | sort | uniq -c
     load -n 12000 -r 3000 -d 300 -t set,get,incr
-    load -n 6000 -t lpush,rpop &
+    load -n 6000 -t lpush,rpop >beside.out &
     cli bgsave
     load -n 8000 -r 3000 -t sadd,hset,zadd
     load -n 1000 -t lrange_100
     wait $!
+    cat beside.out
     wait_until 30 background_save_done && cli lastsave | grep -c .
     cli info persistence | tr -d '\r' | grep -E '^rdb_last_bgsave_status'
     cli eval 'local n = 0
