@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     harness_start(argc, argv);
     harness_time("touch_64K", touch_loop, &touch_64k, 50000, 1);
     harness_time("touch_1M", touch_loop, &touch_1m, 1000, 1);
-    harness_time("touch_32M", touch_loop, &touch_32m, 32, 1);
+    harness_time("touch_32M", touch_loop, &touch_32m, 4, 1);
     harness_time("large_mix", mix_loop, &random, 40, 1);
     for (int i = 0; i < SLOTS; i++)
         free(slots[i]);

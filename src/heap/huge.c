@@ -10,11 +10,6 @@
  * page in a quarter of the time of 512 faults; but a virtual machine that reports its free memory to
  * its host, which it does in huge pages, gets each back for 3 ms, while small pages are still there.
  *
- * Large objects are never asked for in huge pages, for nobody knows how much of one will be touched.  But
- * one that is allocated at the same place again and again, with all of its memory there, is worth the
- * change: each time another 2 MiB of it are returned and come back as one page, while nobody has a use for
- * what they hold.
- *
  * What the kernel does unasked is found out by the first touch of all, which asks for nothing: if it
  * brings a huge page, they are for everybody here, and we leave it at that.
  */
@@ -32,10 +27,6 @@ enum {
     LEAST_PAGES = 4096,         /* 32 MiB in use: the 2 MiB ahead are 6 % of it at most */
     DEAR_NS = 1000000,          /* 512 small faults take 0.1 to 0.8 ms */
     PAUSE_MS = 10000,
-    BUFFERS = 8,
-    BUFFER_PAGES = 512,         /* 4 MiB have 2 MiB of their own inside */
-    BUFFER_USES = 64,           /* 2 MiB cost 0.4 ms and save up to a tenth of a use: 20 to 60 earn it.  So */
-    PART_MOST = 4,              /* the change takes as many: who ends sooner has paid little */
 };
 
 enum policy { UNTRIED, ASKED_FOR, UNASKED };
@@ -47,16 +38,6 @@ static AT_START struct {
     bool filled;                /* it is one huge page */
     uint64_t paused_until;      /* ms */
 } window;
-
-/* A large object's place, and how often one has lain there since its memory was fresh.  HEAP. */
-struct buffer {
-    size_t page, pages;
-    size_t done;                /* pages below this one have been looked at */
-    uint32_t uses;
-};
-
-static AT_START struct buffer buffers[BUFFERS];
-static AT_START unsigned newest_buffer;
 
 static uintptr_t page_address(size_t page)
 {
@@ -164,11 +145,13 @@ static void tried(size_t page, bool huge)
         window.policy = ASKED_FOR;
 }
 
-/* The first touch of 2 MiB that hold no memory.  True: they are one page now, and that was cheap. */
-static bool fault(size_t page)
+void huge_fault(uintptr_t at)
 {
-    uintptr_t at = page_address(page);
     unsigned char resident = 0;
+    size_t page = heap_offset(at) >> PAGE_SHIFT;
+
+    if (LIKELY(at == 0))
+        return;
     uint64_t before = host_thread_cpu_ns();
 
     *(volatile char *)at = 0;
@@ -184,116 +167,7 @@ static bool fault(size_t page)
     if (huge && cost > DEAR_NS)
         window.paused_until = pages_now_ms() + PAUSE_MS;
     lock_release(&pages_lock);
-    return huge && cost <= DEAR_NS;
 }
-
-void huge_fault(uintptr_t at)
-{
-    if (UNLIKELY(at != 0))
-        fault(heap_offset(at) >> PAGE_SHIFT);
-}
-
-/* --- large objects ------------------------------------------------------------ */
-
-static struct buffer *find_buffer(size_t page, size_t pages)
-{
-    for (unsigned i = 0; i < BUFFERS; i++)
-        if (buffers[i].page == page && buffers[i].pages == pages)
-            return &buffers[i];
-    return NULL;
-}
-
-static struct buffer *make_buffer(size_t page, size_t pages)
-{
-    struct buffer *buffer = find_buffer(page, pages);
-
-    if (buffer == NULL) {
-        buffer = &buffers[newest_buffer++ % BUFFERS];
-        *buffer = (struct buffer){ .page = page, .pages = pages };
-    }
-    return buffer;
-}
-
-/* The next 2 MiB, if the buffer has earned them; 0: there are none. */
-static size_t next_window(const struct buffer *buffer)
-{
-    size_t page = align_up(max_size(buffer->done, buffer->page), WINDOW_PAGES);
-    size_t earned = buffer->pages * buffer->uses / BUFFER_USES;
-
-    return page + WINDOW_PAGES <= buffer->page + earned ? page : 0;
-}
-
-bool huge_reuse_locked(const struct span *span, bool fresh)
-{
-    if (span->pages < BUFFER_PAGES || window.policy == UNASKED || options.hugepages == 0)
-        return false;
-    struct buffer *buffer = make_buffer(heap_offset(span->base) >> PAGE_SHIFT, span->pages);
-
-    if (fresh)
-        buffer->done = buffer->uses = 0;
-    else if (buffer->uses < BUFFER_USES)
-        buffer->uses++;
-    return next_window(buffer) != 0 && is_wanted();
-}
-
-/* The next 2 MiB of the caller's object; 0: none.  *ask: the kernel is to be told. */
-static size_t take_window(const struct span *span, bool *ask)
-{
-    size_t page = 0;
-
-    lock_acquire(&pages_lock);
-    struct buffer *buffer = find_buffer(heap_offset(span->base) >> PAGE_SHIFT, span->pages);
-    if (buffer != NULL && window.policy != UNASKED && is_wanted())
-        page = next_window(buffer);
-    if (page != 0)
-        buffer->done = page + WINDOW_PAGES;
-    *ask = window.policy == ASKED_FOR;
-    lock_release(&pages_lock);
-    return page;
-}
-
-/* All 2 MiB: what was never touched shall not become memory. */
-static bool is_resident(size_t page)
-{
-    unsigned char resident[(WINDOW_PAGES << PAGE_SHIFT) / VM_PAGE];
-    size_t i = 0;
-
-    if (!vm_resident((void *)page_address(page), WINDOW_PAGES << PAGE_SHIFT, resident))
-        return false;
-    while (i < sizeof resident && (resident[i] & 1) != 0)
-        i++;
-    return i == sizeof resident;
-}
-
-/* What is there is lost.  What nobody asked for may come as it likes: fault finds out. */
-static bool renew(size_t page, bool ask)
-{
-    void *at = (void *)page_address(page);
-    size_t bytes = WINDOW_PAGES << PAGE_SHIFT;
-
-    if (ask && !vm_ask_huge(at, bytes, true))
-        return false;
-    bool cheap = vm_release(at, bytes) && fault(page);
-
-    if (ask)
-        vm_ask_huge(at, bytes, false);
-    return cheap || !ask;
-}
-
-void huge_reuse(const struct span *span)
-{
-    bool ask, going = true;
-
-    for (unsigned i = 0; i < PART_MOST && going; i++) {
-        size_t page = take_window(span, &ask);
-
-        going = page != 0;
-        if (going && is_resident(page))
-            going = renew(page, ask);
-    }
-}
-
-/* --- the window ---------------------------------------------------------------- */
 
 static bool was_used_since(uint32_t now_ms, uint32_t idle_ms)
 {

@@ -1,12 +1,11 @@
-/* huge.h -- huge pages: for fresh spans of small blocks, and for large blocks that come and go
+/* huge.h -- huge pages for fresh spans of small blocks
  *
  * PURPOSE    Memory that a growing heap is about to fill comes in one piece of 2 MiB instead of 512
  *            page faults, and stays in it.  Only one such piece, the window, is ever ahead of
- *            what the spans use.  A large object that is allocated at the same place time and again
- *            gets its memory anew, in huge pages.
+ *            what the spans use.
  * LOCKING    HEAP; functions named _locked want it held.
- * INVARIANT  Outside the window, and what huge_reuse is at, no fault of the heap brings a huge
- *            page, unless the system brings them everywhere, or below where the first window was.
+ * INVARIANT  Outside the window no fault of the heap brings a huge page, unless the system
+ *            brings them everywhere, or below where the first window was.
  */
 #ifndef GCALLOC_HEAP_HUGE_H
 #define GCALLOC_HEAP_HUGE_H
@@ -17,11 +16,6 @@
  * once HEAP is released; 0: nowhere. */
 uintptr_t huge_follow_locked(const struct span *span);
 void huge_fault(uintptr_t at);
-/* A large object has been allocated; `fresh`: in memory that was not there.  True: huge_reuse shall
- * be called once HEAP is released, while nobody but the caller knows the object, for what it holds
- * is lost. */
-bool huge_reuse_locked(const struct span *span, bool fresh);
-void huge_reuse(const struct span *span);
 /* When the pages around the window have not been used for so long: it is closed, and what is left of it
  * counts as idle memory. */
 void huge_close_locked(uint64_t idle_ms);

@@ -384,7 +384,6 @@ struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes,
                                bool *zeroed)
 {
     size_t pages = large_pages(bytes);
-    bool reused = false;
 
     if (bytes > arena.heap.reserved || align_bytes > arena.heap.reserved)
         return NULL;
@@ -398,13 +397,10 @@ struct span *pages_alloc_large(enum kind kind, size_t bytes, size_t align_bytes,
         span->slot_state[0] = SLOT_OUT;
         pages_stats.large_spans++;
         pages_stats.large_bytes += (size_t)pages << PAGE_SHIFT;
-        reused = huge_reuse_locked(span, *zeroed);
     }
     size_t over = pages_over_limit_locked();
 
     lock_release(&pages_lock);
-    if (UNLIKELY(reused))
-        huge_reuse(span);
     pages_release_over_limit(over);
     pages_idle_check();
     return span;

@@ -4,9 +4,6 @@
  * mappings made afresh and mappings that were moved, in one range; since Linux 6.17 such a move may
  * stop half-way.  Every page of every block says whose it is.  Once a moved block was freed the next ones
  * are copied, until idle memory is returned: which it is now and then, so that both happen.
- *
- * Then a buffer of one size comes and goes, and its memory with it, for it moves into huge pages step by step.
- * Every page of it holds the only pointer to a small block, and cycles must find each.
  */
 #include <malloc.h>
 #include <stdint.h>
@@ -17,7 +14,6 @@
 #include "gcalloc.h"
 
 enum { BLOCKS = 24, STEPS = 6000, LEAST = 1 << 17, SPREAD = 1 << 19, STRIDE = 64 };
-enum { USES = 100, PAGE = 4096, PAGES = 3072 };
 
 static uint64_t *blocks[BLOCKS];
 static size_t words[BLOCKS];
@@ -71,36 +67,6 @@ static void litter(void)
     }
 }
 
-/* Live while the buffer is: only it names them. */
-static void use_buffer(int use)
-{
-    char *buffer = malloc((size_t)PAGES * PAGE);
-
-    if (buffer == NULL)
-        return;
-    for (int page = 0; page < PAGES; page++) {
-        uint64_t **word = (uint64_t **)(buffer + (size_t)page * PAGE);
-
-        *word = malloc(sizeof(uint64_t) * 4);
-        if (*word != NULL)
-            **word = content(use, (size_t)page);
-    }
-    for (int cycle = 0; cycle < 3 && use % 16 == 15; cycle++) {
-        gc_collect();
-        litter();
-    }
-    for (int page = 0; page < PAGES; page++) {
-        uint64_t *block = *(uint64_t **)(buffer + (size_t)page * PAGE);
-
-        if (block != NULL && *block != content(use, (size_t)page)) {
-            fprintf(stderr, "use %d: the block that page %d names is lost\n", use, page);
-            exit(1);
-        }
-        free(block);
-    }
-    free(buffer);
-}
-
 int main(void)
 {
     for (int step = 0; step < STEPS; step++) {
@@ -121,8 +87,6 @@ int main(void)
     }
     for (int block = 0; block < BLOCKS; block++)
         check(block, blocks[block], words[block]);
-    for (int use = 0; use < USES; use++)
-        use_buffer(use);
     struct gc_memstats stats;
 
     gc_read_memstats(&stats);

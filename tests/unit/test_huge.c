@@ -1,7 +1,7 @@
-/* test_huge.c -- huge pages: where they come, and where they do not
+/* test_huge.c -- huge pages for small blocks: where they come, and where they do not
  *
- * PURPOSE  A heap that grows by small spans lies in huge pages, in few mappings, and so does a large block
- *          that comes and goes; one that is touched here and there stays small; what nobody used of the last huge page is
+ * PURPOSE  A heap that grows by small spans lies in huge pages, in few mappings; a large block that is
+ *          touched here and there stays small; what nobody used of the last huge page is
  *          returned; what was written to an armed huge page is told page by page.  Needs a
  *          system that has huge pages for those who ask.
  */
@@ -202,48 +202,6 @@ static void a_large_block_stays_as_small_as_it_is_used(void **state)
     pages_release_idle(0, SIZE_MAX);
 }
 
-/* Allocates and frees a large object, as a program does with a buffer. */
-static void use_buffer(size_t bytes, size_t stride)
-{
-    bool zeroed;
-    struct span *buffer = pages_alloc_large(KIND_MALLOC, bytes, HUGE, GENERATION, &zeroed);
-
-    assert_non_null(buffer);
-    for (size_t i = 0; i < bytes; i += stride)
-        *(char *)(buffer->base + i) = 1;
-    buffer->claimed = 1;
-    buffer->live = 0;
-    pages_free(buffer);
-}
-
-static void a_buffer_that_comes_and_goes_moves_into_huge_pages(void **state)
-{
-    enum { WINDOWS = 8, USES = 65 };
-    struct extent before = heap_extent();
-
-    (void)state;
-    for (int i = 0; i < USES; i++)
-        use_buffer(WINDOWS * HUGE, VM_PAGE);
-    assert_int_equal(heap_extent().huge, before.huge + WINDOWS * HUGE_KIB);
-    assert_int_equal(heap_extent().resident, before.resident + WINDOWS * HUGE_KIB);
-    assert_int_equal(heap_extent().mappings, before.mappings);
-    pages_release_idle(0, SIZE_MAX);
-    assert_int_equal(heap_extent().huge, before.huge);
-    assert_true(pages_check());
-}
-
-static void a_buffer_with_holes_stays_as_small_as_it_is_used(void **state)
-{
-    struct extent before = heap_extent();
-
-    (void)state;
-    for (int i = 0; i < 65; i++)
-        use_buffer(16 * HUGE, 2 * VM_PAGE);
-    assert_int_equal(heap_extent().huge, before.huge);
-    assert_int_equal(heap_extent().resident, before.resident + 8 * HUGE_KIB);
-    pages_release_idle(0, SIZE_MAX);
-}
-
 static void what_is_returned_comes_back_huge(void **state)
 {
     size_t before = heap_extent().huge;
@@ -377,8 +335,6 @@ int main(void)
         cmocka_unit_test(huge_pages_come_only_where_they_should),
         cmocka_unit_test(a_growing_heap_lies_in_huge_pages),
         cmocka_unit_test(a_large_block_stays_as_small_as_it_is_used),
-        cmocka_unit_test(a_buffer_that_comes_and_goes_moves_into_huge_pages),
-        cmocka_unit_test(a_buffer_with_holes_stays_as_small_as_it_is_used),
         cmocka_unit_test(what_is_returned_comes_back_huge),
         cmocka_unit_test(the_rest_of_the_last_huge_page_is_returned),
         cmocka_unit_test(renewed_mappings_merge),
