@@ -79,14 +79,14 @@ static uint64_t rest_of(uint64_t whole, uint64_t part)
     return whole > part ? whole - part : 0;
 }
 
-uint64_t heap_live_bytes(void)
+uint64_t collect_live_bytes(void)
 {
     return at_least_0(load_relaxed(&policy.live));
 }
 
 static struct pacer_heap heap_now(void)
 {
-    return (struct pacer_heap){ .total = heap_live_bytes(),
+    return (struct pacer_heap){ .total = collect_live_bytes(),
                                 .gc = at_least_0(load_relaxed(&policy.gc_live)) };
 }
 
@@ -315,13 +315,13 @@ void collect_assist(struct thread *thread)
 {
     if (LIKELY(load_relaxed(&gc_phase) != GC_MARKING)) {
         thread->assist_seen = thread->cache.allocated_bytes;
-        if (UNLIKELY(is_above_goal(0)) && thread->nesting == 1)
+        if (UNLIKELY(is_above_goal(0)) && thread->in_runtime == 1)
             make_way(thread);   /* not in a handler that interrupted a slow path */
         return;
     }
     assist(thread);
     thread->nap_ns = (uint32_t)max_size(thread->nap_ns, load_relaxed(&cycle_pressure_ns));
-    if (thread->nesting != 1)
+    if (thread->in_runtime != 1)
         thread->nap_ns = 0;     /* in a handler that interrupted a slow path */
 }
 
@@ -370,7 +370,7 @@ void collect_cycle_late(void)
 
 void collect_cycle_abandoned(void)
 {
-    uint64_t live = heap_live_bytes();
+    uint64_t live = collect_live_bytes();
 
     settle();
     begin_pacing();

@@ -12,7 +12,7 @@
 #include "world/thread.h"
 
 /* Bytes of slots and large objects that are not free, as known at refills and flushes. */
-uint64_t heap_live_bytes(void);
+uint64_t collect_live_bytes(void);
 /* Slow paths, in the runtime: tells the pacer what the thread's cache took and gave back. */
 void collect_account(struct thread *thread);
 /* The same for a large object. */
@@ -64,7 +64,7 @@ void collect_wait_cycle(uint64_t ns);
 uint64_t collect_retain_bytes(void);
 /* Do cycles make sense: mode collect, or there are gc_alloc objects? */
 bool collect_is_enabled(void);
-/* heap_live_bytes of gc_alloc memory. */
+/* collect_live_bytes of gc_alloc memory. */
 uint64_t collect_gc_live_bytes(void);
 /* The halves of collect_fork_child and collect_init that are in collect.c. */
 void collect_policy_fork_child(void);

@@ -135,7 +135,7 @@ static void cycle_is_late(void)
 static void run_cycle(bool forced, bool own_task)
 {
     static const struct cycle_hooks hooks = {
-        .help = start_helpers, .live_bytes = heap_live_bytes,
+        .help = start_helpers, .live_bytes = collect_live_bytes,
         .gc_live_bytes = collect_gc_live_bytes, .late = cycle_is_late,
     };
     struct cycle_report report = { .goal = 0 };
@@ -194,7 +194,7 @@ static uint64_t scavenge(uint64_t retain_bytes)
 {
     if (!runtime_enter_task())
         return 100;
-    uint64_t wait_ms = pages_scavenge(pages_now_ms(), retain_bytes);
+    uint64_t wait_ms = pages_scavenge(host_clock_coarse_ms(), retain_bytes);
 
     runtime_leave_task();
     return wait_ms;
@@ -415,7 +415,7 @@ bool collect_now(void)
 
 bool collect_for_memory(struct thread *thread)
 {
-    if (!collect_is_enabled() || thread->nesting > 1)
+    if (!collect_is_enabled() || thread->in_runtime > 1)
         return false;
     /* One try for each failure, two cycles for malloc blocks: the second finds
      * what the first condemned. */

@@ -58,7 +58,7 @@ static struct thread *enter_unmarked(void)
     struct thread *thread;
 
     while ((thread = runtime_enter()) != NULL && load_relaxed(&gc_phase) == GC_MARKING &&
-           thread->nesting == 1) {
+           thread->in_runtime == 1) {
         struct spilled_registers save;
 
         runtime_leave(thread);

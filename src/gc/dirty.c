@@ -100,13 +100,11 @@ static uintptr_t page_address(size_t page)
 /* Between two large calls: lets waiting mmap calls of the program through. */
 static void pause_between(size_t *pages, size_t more)
 {
-    static const uint32_t never_woken;
-
     *pages += more;
     if (*pages < PIECE_PAGES)
         return;
     *pages = 0;
-    park_wait(&never_woken, 0, PIECE_PAUSE_NS);
+    park_for(PIECE_PAUSE_NS);
 }
 
 /* Registers [low, high), without old marks, and arms it if need be. */

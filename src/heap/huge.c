@@ -52,7 +52,7 @@ static bool is_wanted(void)
         return true;
     return options.hugepages == 1 &&
            pages_stats.heap_pages - pages_stats.free_pages >= LEAST_PAGES &&
-           pages_now_ms() >= window.paused_until;
+           host_clock_coarse_ms() >= window.paused_until;
 }
 
 /* All of the 2 MiB but the span are free and hold no memory; of the span that is known. */
@@ -116,7 +116,7 @@ static uintptr_t open_window(size_t page)
     close_window();
     if (window.policy == ASKED_FOR) {
         if (!vm_ask_huge((void *)page_address(page), WINDOW_PAGES << PAGE_SHIFT, true)) {
-            window.paused_until = pages_now_ms() + PAUSE_MS;
+            window.paused_until = host_clock_coarse_ms() + PAUSE_MS;
             return 0;
         }
         window.page = page;
@@ -165,7 +165,7 @@ void huge_fault(uintptr_t at)
     else if (window.page == page)
         window.filled = huge;
     if (huge && cost > DEAR_NS)
-        window.paused_until = pages_now_ms() + PAUSE_MS;
+        window.paused_until = host_clock_coarse_ms() + PAUSE_MS;
     lock_release(&pages_lock);
 }
 
@@ -179,6 +179,6 @@ static bool was_used_since(uint32_t now_ms, uint32_t idle_ms)
 
 void huge_close_locked(uint64_t idle_ms)
 {
-    if (window.page != 0 && !was_used_since((uint32_t)pages_now_ms(), (uint32_t)idle_ms))
+    if (window.page != 0 && !was_used_since((uint32_t)host_clock_coarse_ms(), (uint32_t)idle_ms))
         close_window();
 }

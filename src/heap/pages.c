@@ -14,11 +14,10 @@
  */
 #include "heap/pages_release.h"
 
-#include <time.h>
-
 #include "base/check.h"
 #include "heap/bins.h"
 #include "heap/huge.h"
+#include "os/host.h"
 #include "os/vm.h"
 
 enum {
@@ -38,14 +37,6 @@ AT_START size_t pages_copy_most;
 /* All under HEAP. */
 static AT_START struct span *kept[KEPT_MOST];   /* the first kept_count */
 static AT_START unsigned kept_count;
-
-uint64_t pages_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static size_t page_index(uintptr_t address)
 {
@@ -272,7 +263,7 @@ static bool use_pages(struct span *run, uintptr_t base, size_t pages, struct spa
     bool zeroed = cut_run(run, base, pages, spare) == 0;
 
     chunks_set_held(page, pages, true);
-    chunks_stamp(page, pages, pages_now_ms());
+    chunks_stamp(page, pages, host_clock_coarse_ms());
     return zeroed;
 }
 
@@ -445,7 +436,7 @@ static void free_pages(struct span *span)
     size_t pages = span->pages;
     size_t page = page_index(base);
 
-    chunks_stamp(page, pages, pages_now_ms());
+    chunks_stamp(page, pages, host_clock_coarse_ms());
     if (span->state == SPAN_LARGE && !span->moved) {
         chunks_set_kind(page, pages, span_kind(span), false);
         keep_whole(span);
@@ -488,7 +479,7 @@ static bool shrink_locked(struct span *span, size_t pages)
     map_span_pages(page + pages, old - pages, span_kind(span), NULL);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
-    chunks_stamp(page + pages, old - pages, pages_now_ms());
+    chunks_stamp(page + pages, old - pages, host_clock_coarse_ms());
     add_free(run, span->base + (pages << PAGE_SHIFT), old - pages);
     return true;
 }

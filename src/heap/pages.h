@@ -67,8 +67,6 @@ void pages_scavenger_left(void);
 uint64_t pages_retain_bytes(uint64_t in_use_bytes, uint64_t goal, uint64_t last_goal);
 /* Bytes of pages that belong to spans. */
 uint64_t pages_in_use_bytes(void);
-/* Coarse monotonic time in ms. */
-uint64_t pages_now_ms(void);
 
 void pages_stats_read(struct pages_stats *stats);
 bool pages_check(void);

@@ -165,7 +165,7 @@ static size_t release_down(uint64_t age, size_t most, uint64_t *count)
     pages_file_kept_locked();
     huge_close_locked(age);
     struct search search = { .page = heap_end(), .chunks = SIZE_MAX, .age = (uint32_t)age,
-                             .now = (uint32_t)pages_now_ms() };
+                             .now = (uint32_t)host_clock_coarse_ms() };
 
     while (total < most && release_next(&search, most - total, &released) == RELEASED)
         total += released;
@@ -317,13 +317,13 @@ void (*pages_waker_locked(void))(void)
     if (LIKELY(pages_idle + pages_kept < wake_at))
         return NULL;
     wake_at = SIZE_MAX;
-    store_relaxed(&next_check, pages_now_ms() + ABSENT_MS);
+    store_relaxed(&next_check, host_clock_coarse_ms() + ABSENT_MS);
     return waker;
 }
 
 void pages_idle_check(void)
 {
-    uint64_t now = pages_now_ms();
+    uint64_t now = host_clock_coarse_ms();
     uint64_t due = load_relaxed(&next_check);
 
     if (now < due || !cas_acq_rel(&next_check, &due, now + CHECK_MS))

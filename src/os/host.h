@@ -13,6 +13,8 @@ unsigned host_cpus(void);
 
 /* Nanoseconds of the monotonic clock: about 30 ns a call. */
 uint64_t host_clock_ns(void);
+/* Milliseconds of the same, as of the last tick: cheaper. */
+uint64_t host_clock_coarse_ms(void);
 /* Processor time spent by the calling task, and by the whole process: a system call each. */
 uint64_t host_thread_cpu_ns(void);
 uint64_t host_process_cpu_ns(void);

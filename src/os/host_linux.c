@@ -26,6 +26,14 @@ uint64_t host_clock_ns(void)
     return nanoseconds(&now);
 }
 
+uint64_t host_clock_coarse_ms(void)
+{
+    struct timespec now;
+
+    libc_clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static uint64_t raw_clock_ns(clockid_t clock)
 {
     struct timespec now = { 0, 0 };

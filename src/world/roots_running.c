@@ -14,6 +14,7 @@
 #include "base/atomics.h"
 #include "base/bits.h"
 #include "base/options.h"
+#include "base/park.h"
 #include "heap/arena.h"
 #include "os/vm.h"
 #include "world/roots_scan.h"
@@ -85,13 +86,11 @@ static void read_range(struct roots_scan *scan, const struct source *source, uin
 
 static void pause_between(size_t *pages, size_t more)
 {
-    const struct { int64_t seconds, nanoseconds; } pause = { 0, PAUSE_NS };
-
     *pages += more;
     if (*pages < ARM_PAGES)
         return;
     *pages = 0;
-    sys_call2(SYS_nanosleep, (long)&pause, 0);
+    park_for(PAUSE_NS);
 }
 
 /* Before [low, high), of which so many ranges have been listed, is read.  False: it cannot be covered. */

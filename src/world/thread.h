@@ -43,10 +43,7 @@ struct thread {
 
     int tid;                    /* kernel id; 0: the structure is free.  Atomic. */
     uint32_t state;             /* enum thread_state, atomic */
-    union {                     /* depth of runtime_enter; owner writes (seq_cst), handler and */
-        uint32_t in_runtime;    /* fork read */
-        uint32_t nesting;
-    };
+    uint32_t in_runtime;        /* depth of runtime_enter; owner writes (seq_cst), handler and fork read */
     uint32_t stop_pending;      /* handler sets, owner clears */
     bool announced;             /* made by pthread_create: detaches by itself */
     uintptr_t parked_sp;        /* valid while PARKED/HELD: scan from here up */

@@ -292,7 +292,7 @@ static void a_large_object_is_kept_for_the_next_of_its_size(void **state)
     (void)state;
     pages_release_idle(0, SIZE_MAX);
     pages_set_scavenger(nobody_wakes);
-    assert_true(pages_scavenge(pages_now_ms(), 0) == UINT64_MAX);       /* no idle checks from now on */
+    assert_true(pages_scavenge(host_clock_coarse_ms(), 0) == UINT64_MAX);       /* no idle checks from now on */
     struct span *first = new_large(BYTES), *other;
     uintptr_t base = first->base;
 
@@ -341,7 +341,7 @@ static void what_is_kept_is_idle_and_goes_with_it(void **state)
     pages_release_idle(0, SIZE_MAX);
     drop(span);
     assert_int_equal(idle_bytes(), 64 * MIB);
-    scavenge(pages_now_ms() + 1100, 20000, 0);
+    scavenge(host_clock_coarse_ms() + 1100, 20000, 0);
     assert_int_equal(idle_bytes(), 0);
     assert_true(pages_check());
 }
@@ -369,7 +369,7 @@ static void the_scavenger_keeps_what_the_goal_needs(void **state)
     pages_release_idle(0, SIZE_MAX);
     size_t before = held_bytes();
     drop(large);
-    uint64_t now = pages_now_ms();
+    uint64_t now = host_clock_coarse_ms();
     struct pages_stats start = stats_now();
 
     scavenge(now, 400, 0);                      /* still hot */
@@ -395,7 +395,7 @@ static void the_scavenger_is_in_no_hurry(void **state)
     (void)state;
     pages_release_idle(0, SIZE_MAX);
     drop(span);
-    uint64_t now = pages_now_ms() + 1100;
+    uint64_t now = host_clock_coarse_ms() + 1100;
 
     while (idle_bytes() > 2 * MIB) {
         size_t before = idle_bytes();
@@ -423,14 +423,14 @@ static void the_scavenger_sleeps_until_memory_is_freed(void **state)
     (void)state;
     pages_set_scavenger(wake);
     pages_release_idle(0, SIZE_MAX);
-    assert_true(pages_scavenge(pages_now_ms(), 0) == UINT64_MAX);
+    assert_true(pages_scavenge(host_clock_coarse_ms(), 0) == UINT64_MAX);
     drop(little);
     assert_int_equal(woken, 0);
     drop(span);
     assert_int_equal(woken, 1);
     drop(new_large(8 * MIB));
     assert_int_equal(woken, 1);
-    assert_true(pages_scavenge(pages_now_ms(), 0) <= 1000);
+    assert_true(pages_scavenge(host_clock_coarse_ms(), 0) <= 1000);
     pages_set_scavenger(NULL);
 }
 
@@ -447,7 +447,7 @@ static void a_scavenger_is_started_for_much_memory(void **state)
     drop(much);
     assert_int_equal(woken, 1);
     pages_release_idle(0, SIZE_MAX);
-    pages_scavenge(pages_now_ms(), 0);
+    pages_scavenge(host_clock_coarse_ms(), 0);
     pages_scavenger_left();
     drop(new_large(2 * MIB));
     assert_int_equal(woken, 1);
@@ -462,7 +462,7 @@ static void a_collapsed_heap_is_not_kept_for_its_goal(void **state)
     (void)state;
     pages_release_idle(0, SIZE_MAX);
     drop(new_large(4 * held_bytes()));
-    uint64_t now = pages_now_ms();
+    uint64_t now = host_clock_coarse_ms();
 
     scavenge(now + 600, 5000, UINT64_MAX);
     assert_true(idle_bytes() <= held_bytes() / 4 * 3);
@@ -476,7 +476,7 @@ static void pages_beside_busy_ones_stay(void **state)
     (void)state;
     pages_release_idle(0, SIZE_MAX);
     drop(cold);
-    uint64_t now = pages_now_ms();
+    uint64_t now = host_clock_coarse_ms();
 
     usleep(100000);
     struct span *hot = new_large(64 * KIB);     /* from the low end of that run */
@@ -596,7 +596,7 @@ static void pages_can_be_used_while_others_are_returned(void **state)
         pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
     for (int i = 0; i < 200; i++) {
         pages_release_idle(0, SIZE_MAX);
-        pages_scavenge(pages_now_ms() + 20000, 0);
+        pages_scavenge(host_clock_coarse_ms() + 20000, 0);
         assert_true(pages_check());
     }
     for (int i = 0; i < CHURNERS; i++)
