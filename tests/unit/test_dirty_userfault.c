@@ -133,14 +133,20 @@ static void test_written_while_it_was_lost(void **state)
     expect_marked();
 }
 
-/* Between the end of a cycle and its disarming. */
-static void test_lost_between_cycles(void **state)
+/* And it is written to. */
+static void lose_what_is_armed(void)
 {
-    (void)state;
     assert_true(dirty_open() && dirty_arm());
     move_back();
     put(word_in(neighbour, 5), 0);
     put(word_in(far, 5), 0);
+}
+
+/* Between the end of a cycle and its disarming. */
+static void test_lost_between_cycles(void **state)
+{
+    (void)state;
+    lose_what_is_armed();
     dirty_disarm();
     assert_true(is_lost(neighbour));
     calls = 1;
@@ -154,10 +160,7 @@ static void test_lost_between_cycles(void **state)
 static void test_lost_and_closed(void **state)
 {
     (void)state;
-    assert_true(dirty_open() && dirty_arm());
-    move_back();
-    put(word_in(neighbour, 5), 0);
-    put(word_in(far, 5), 0);
+    lose_what_is_armed();
     dirty_close();
     calls = 1;
     fake_cleaning = hide;
