@@ -53,7 +53,7 @@ unit_sources() {
     case $1 in
     test_proc | test_options | test_host | test_lock) echo $base $os ;;
     test_roots*) echo $base $os src/heap/arena.c src/heap/ceded.c src/world/roots*.c ;;
-    test_heap | test_huge) echo $base $os $heap ;;
+    test_heap | test_huge | test_pages) echo $base $os $heap ;;
     test_stop_handlers) echo $base $os $heap $world src/api/wrap_signal.c ;;
     test_thread | test_stop*) echo $base $os $heap $world ;;
     test_worklist) echo $base $os $heap src/gc/worklist.c ;;
@@ -89,7 +89,7 @@ unit_tests() {
 # under tsan: the child of a process with threads may do nothing there.
 sanitized() {
     unit_tests "$1" tests/unit/test_worklist.c tests/unit/test_mark.c tests/unit/test_sweep.c \
-        tests/unit/test_heap.c tests/unit/test_beside.c tests/unit/test_beside_threads.c \
+        tests/unit/test_heap.c tests/unit/test_pages.c tests/unit/test_beside.c tests/unit/test_beside_threads.c \
         tests/model/model_*.c
     [ "$1" = tsan ] || unit_tests "$1" tests/unit/test_checkmark.c
 }

@@ -1,7 +1,6 @@
 /* pages.c -- see pages.h
  *
- * A free run is found best fit within a bounded look (heap/bins.h), split at its low end, and merged with
- * both neighbours when it comes back.  heap/chunk.h keeps what must be known of single pages.
+ * Spans are cut from free runs (heap/runs.h) at their low ends.
  *
  * The last few large objects that were freed are kept whole, for a program that allocates a large
  * buffer, frees it, and allocates it again: the page map still names them at every page, so nothing is
@@ -15,8 +14,8 @@
 #include "heap/pages_release.h"
 
 #include "base/check.h"
-#include "heap/bins.h"
 #include "heap/huge.h"
+#include "heap/runs.h"
 #include "os/host.h"
 #include "os/vm.h"
 
@@ -38,131 +37,11 @@ AT_START size_t pages_copy_most;
 static AT_START struct span *kept[KEPT_MOST];   /* the first kept_count */
 static AT_START unsigned kept_count;
 
-static size_t page_index(uintptr_t address)
-{
-    return heap_offset(address) >> PAGE_SHIFT;
-}
-
-/* --- free runs ----------------------------------------------------------- */
-
-static void file_run(struct span *run)
-{
-    bins_insert(run);
-    pages_stats.free_pages += run->pages;
-    pages_stats.free_runs++;
-}
-
-static void unfile_run(struct span *run)
-{
-    bins_remove(run);
-    pages_stats.free_pages -= run->pages;
-    pages_stats.free_runs--;
-}
-
-static void map_pages(size_t page, size_t pages, const struct span *span)
-{
-    unsigned class = span != NULL && span->state >= SPAN_SMALL ? span->span_class : 0;
-    uint64_t entry = make_entry(span, class);
-
-    for (size_t i = 0; i < pages; i++)
-        store_release(&arena.pagemap[page + i], entry);
-}
-
-static void map_page(size_t page, struct span *span)
-{
-    map_pages(page, 1, span);
-}
-
-static struct span *page_span(size_t page)
-{
-    return entry_span(load_relaxed(&arena.pagemap[page]));
-}
-
 /* Pages that a span in use gets, or gives up (NULL). */
 static void map_span_pages(size_t page, size_t pages, enum kind kind, struct span *span)
 {
     map_pages(page, pages, span);
     chunks_set_kind(page, pages, kind, span != NULL);
-}
-
-static void map_ends(struct span *run)
-{
-    size_t page = page_index(run->base);
-
-    map_page(page, run);
-    map_page(page + run->pages - 1, run);
-}
-
-static void unmap_ends(struct span *run)
-{
-    size_t page = page_index(run->base);
-
-    map_page(page, NULL);
-    map_page(page + run->pages - 1, NULL);
-}
-
-/* Files [base, base + pages), whose free bits are set, as a free run, merged with its neighbours.
- * The page map of the range is empty.  The header is consumed. */
-static void insert_run(struct span *run, uintptr_t base, size_t pages)
-{
-    size_t page = page_index(base);
-    struct span *before = page > 0 ? page_span(page - 1) : NULL;
-    struct span *after =
-        (page + pages) << PAGE_SHIFT < arena.heap.ready ? page_span(page + pages) : NULL;
-
-    run->base = base;
-    run->pages = (uint32_t)pages;
-    if (before != NULL && before->state == SPAN_FREE) {
-        unfile_run(before);
-        unmap_ends(before);
-        run->base = before->base;
-        run->pages += before->pages;
-        span_header_free(before);
-    }
-    if (after != NULL && after->state == SPAN_FREE) {
-        unfile_run(after);
-        unmap_ends(after);
-        run->pages += after->pages;
-        span_header_free(after);
-    }
-    run->divider = 0;
-    run->slots = 0;
-    run->claimed = 1;
-    store_release(&run->state, SPAN_FREE);
-    map_ends(run);
-    file_run(run);
-}
-
-/* The same for pages that were not free before. */
-static void add_free(struct span *run, uintptr_t base, size_t pages)
-{
-    size_t page = page_index(base);
-
-    chunks_set_free(page, pages, true);
-    pages_idle += chunks_held(page, pages);
-    insert_run(run, base, pages);
-}
-
-static bool grow(size_t pages)
-{
-    struct span *run = span_header_alloc(1);
-
-    if (run == NULL)
-        return false;
-    /* The first page stays empty: our own data, which is searched like any other, has its address, and an
-     * object there would live for ever. */
-    size_t hole = arena.heap.ready == 0 ? 1 : 0;
-    uintptr_t base = arena.base + arena.heap.ready + (hole << PAGE_SHIFT);
-    size_t grown = arena_grow_locked(pages + hole);
-
-    if (grown == 0) {
-        span_header_free(run);
-        return false;
-    }
-    pages_stats.heap_pages += grown;
-    pages_stats.lost_pages += hole;
-    add_free(run, base, grown - hole);
-    return true;
 }
 
 /* --- kept whole ------------------------------------------------------------- */
@@ -189,7 +68,7 @@ void pages_file_kept_locked(void)
         map_pages(page_index(base), pages, NULL);
         store_release(&span->state, SPAN_UNUSED);
         /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
-        add_free(span, base, pages);
+        runs_add(span, base, pages);
     }
 }
 
@@ -211,56 +90,11 @@ static struct span *take_kept(enum kind kind, size_t pages, size_t align_bytes)
 
 /* --- pages for a span --------------------------------------------------------- */
 
-/* Takes exactly [base, base + pages) out of a free run that contains it; spare
- * headers for what is left over on either side come from the caller.  How many of the pages hold
- * memory. */
-static size_t cut_run(struct span *run, uintptr_t base, size_t pages, struct span *spare[2])
-{
-    uintptr_t run_base = run->base;
-    size_t page = page_index(base);
-    size_t before = (base - run_base) >> PAGE_SHIFT;
-    size_t after = run->pages - before - pages;
-    size_t held = chunks_held(page, pages);
-
-    unfile_run(run);
-    unmap_ends(run);
-    span_header_free(run);
-    chunks_set_free(page, pages, false);
-    pages_idle -= held;
-    if (before > 0) {
-        insert_run(spare[0], run_base, before);
-        spare[0] = NULL;
-    }
-    if (after > 0) {
-        insert_run(spare[1], base + (pages << PAGE_SHIFT), after);
-        spare[1] = NULL;
-    }
-    return held;
-}
-
-static void return_spares(struct span *spare[2])
-{
-    for (int i = 0; i < 2; i++)
-        if (spare[i] != NULL)
-            span_header_free(spare[i]);
-}
-
-/* Two spare headers; false when there is no memory for them. */
-static bool take_spares(struct span *spare[2])
-{
-    spare[0] = span_header_alloc(1);
-    spare[1] = span_header_alloc(1);
-    if (spare[0] != NULL && spare[1] != NULL)
-        return true;
-    return_spares(spare);
-    return false;
-}
-
 /* Cuts a part out of a run for a span.  True: it reads as zero. */
-static bool use_pages(struct span *run, uintptr_t base, size_t pages, struct span *spare[2])
+static bool use_pages(struct span *run, uintptr_t base, size_t pages, struct run_spares *spares)
 {
     size_t page = page_index(base);
-    bool zeroed = cut_run(run, base, pages, spare) == 0;
+    bool zeroed = runs_cut(run, base, pages, spares) == 0;
 
     chunks_set_held(page, pages, true);
     chunks_stamp(page, pages, host_clock_coarse_ms());
@@ -268,7 +102,7 @@ static bool use_pages(struct span *run, uintptr_t base, size_t pages, struct spa
 }
 
 /* Pages for a span, aligned; 0 when there is no memory. */
-static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare[2], bool *zeroed)
+static uintptr_t take_pages(size_t pages, size_t align_bytes, struct run_spares *spares, bool *zeroed)
 {
     struct span *run = bins_find(pages, align_bytes);
 
@@ -279,13 +113,13 @@ static uintptr_t take_pages(size_t pages, size_t align_bytes, struct span *spare
     if (run == NULL) {
         size_t slack = (align_bytes >> PAGE_SHIFT) - 1;
 
-        if (!grow(pages + slack))
+        if (!runs_grow(pages + slack))
             return 0;
         run = bins_find(pages + slack, PAGE_BYTES);
     }
     uintptr_t base = run_place(run, pages, align_bytes);
 
-    *zeroed = use_pages(run, base, pages, spare);
+    *zeroed = use_pages(run, base, pages, spares);
     return base;
 }
 
@@ -293,17 +127,17 @@ static struct span *alloc_span(unsigned span_class, uint32_t words, size_t pages
                                size_t align_bytes, uint32_t sweepgen, bool *zeroed)
 {
     struct span *span = span_header_alloc(words);
-    struct span *spare[2];
+    struct run_spares spares;
 
     if (span == NULL)
         return NULL;
-    if (!take_spares(spare)) {
+    if (!run_spares_take(&spares)) {
         span_header_free(span);
         return NULL;
     }
-    uintptr_t base = take_pages(pages, align_bytes, spare, zeroed);
+    uintptr_t base = take_pages(pages, align_bytes, &spares, zeroed);
 
-    return_spares(spare);
+    run_spares_return(&spares);
     if (base == 0) {
         span_header_free(span);
         return NULL;
@@ -446,7 +280,7 @@ static void free_pages(struct span *span)
     store_release(&span->state, SPAN_UNUSED);
     /* The header serves the free run, whatever its bitmap: giving back cannot fail. */
     if (renew_moved(span))
-        add_free(span, base, pages);
+        runs_add(span, base, pages);
     else
         span_header_free(span);
 }
@@ -480,26 +314,18 @@ static bool shrink_locked(struct span *span, size_t pages)
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
     chunks_stamp(page + pages, old - pages, host_clock_coarse_ms());
-    add_free(run, span->base + (pages << PAGE_SHIFT), old - pages);
+    runs_add(run, span->base + (pages << PAGE_SHIFT), old - pages);
     return true;
-}
-
-/* The free run that begins at the page; NULL: there is none. */
-static struct span *run_at(size_t page)
-{
-    struct span *run = page << PAGE_SHIFT < arena.heap.ready ? page_span(page) : NULL;
-
-    return run != NULL && run->state == SPAN_FREE ? run : NULL;
 }
 
 /* The free run behind a large object, if it is long enough.  At its end the heap grows for it. */
 static struct span *run_behind(size_t page, size_t pages)
 {
-    struct span *run = run_at(page);
+    struct span *run = runs_at(page);
     size_t there = run != NULL ? run->pages : 0;
 
-    if (there < pages && (page + there) << PAGE_SHIFT == arena.heap.ready && grow(pages - there))
-        run = run_at(page);
+    if (there < pages && (page + there) << PAGE_SHIFT == arena.heap.ready && runs_grow(pages - there))
+        run = runs_at(page);
     return run != NULL && run->pages >= pages ? run : NULL;
 }
 
@@ -507,15 +333,15 @@ static bool extend_locked(struct span *span, size_t pages)
 {
     size_t page = page_index(span->base);
     size_t old = span->pages;
-    struct span *spare[2];
+    struct run_spares spares;
 
     pages_file_kept_locked();
     struct span *run = run_behind(page + old, pages - old);
 
-    if (run == NULL || !take_spares(spare))
+    if (run == NULL || !run_spares_take(&spares))
         return false;
-    use_pages(run, run->base, pages - old, spare);
-    return_spares(spare);
+    use_pages(run, run->base, pages - old, &spares);
+    run_spares_return(&spares);
     map_span_pages(page + old, pages - old, span_kind(span), span);
     span->pages = (uint32_t)pages;
     span->slot_bytes = pages << PAGE_SHIFT;
@@ -542,48 +368,6 @@ bool pages_resize_large(struct span *span, size_t bytes)
     return done;
 }
 
-/* --- lending pages to whoever returns their memory ---------------------------------- */
-
-/* The free run that contains the page: its free bits are one stretch, between bits that are not. */
-static struct span *run_around(size_t page)
-{
-    uint64_t used = ~chunk_of(page)->free & (~0ull >> (63 - page % CHUNK_PAGES));
-
-    page -= page % CHUNK_PAGES;
-    while (used == 0 && page > 0) {
-        page -= CHUNK_PAGES;
-        used = ~chunk_of(page)->free;
-    }
-    return page_span(used == 0 ? 0 : page + log2_floor(used) + 1);
-}
-
-struct span *pages_borrow_locked(size_t page, size_t pages)
-{
-    ASSERT(lock_is_held(&pages_lock));
-    struct span *borrowed = span_header_alloc(1);
-    struct span *spare[2];
-
-    if (borrowed == NULL)
-        return NULL;
-    if (!take_spares(spare)) {
-        span_header_free(borrowed);
-        return NULL;
-    }
-    borrowed->base = arena.base + (page << PAGE_SHIFT);
-    borrowed->pages = (uint32_t)pages;
-    cut_run(run_around(page), borrowed->base, pages, spare);
-    return_spares(spare);
-    pages_stats.borrowed_pages += pages;
-    return borrowed;
-}
-
-void pages_give_back_locked(struct span *borrowed)
-{
-    ASSERT(lock_is_held(&pages_lock));
-    pages_stats.borrowed_pages -= borrowed->pages;
-    add_free(borrowed, borrowed->base, borrowed->pages);
-}
-
 /* --- self-distrust ------------------------------------------------------------------ */
 
 uint64_t pages_in_use_bytes(void)
@@ -604,28 +388,6 @@ void pages_stats_read(struct pages_stats *out)
     out->free_pages += pages_kept;
     out->free_runs += kept_count;
     lock_release(&pages_lock);
-}
-
-static size_t count_free_bits(void)
-{
-    size_t count = 0;
-
-    CHUNKS_EACH(chunk, mask, 0, arena.heap.ready >> PAGE_SHIFT)
-        count += count_bits(chunk->free & mask);
-    return count;
-}
-
-static void check_run(const struct span *run, void *sums)
-{
-    struct pages_stats *found = sums;
-    size_t page = page_index(run->base);
-
-    CHECK(run->state == SPAN_FREE);
-    CHECK(page_span(page) == run && page_span(page + run->pages - 1) == run);
-    CHECK(page == 0 || page_span(page - 1) == NULL || page_span(page - 1)->state != SPAN_FREE);
-    CHECK(run_around(page + run->pages / 2) == run);
-    found->free_pages += run->pages;
-    found->released_pages += run->pages - chunks_held(page, run->pages);
 }
 
 /* The kind bits say what the page map says. */
@@ -655,16 +417,13 @@ static size_t check_kept(void)
 
 bool pages_check(void)
 {
-    struct pages_stats found = { 0 };
-
     lock_acquire(&pages_lock);
-    bins_each(check_run, &found);
-    CHECK(found.free_pages == pages_stats.free_pages && found.free_pages == count_free_bits());
-    CHECK(found.free_pages - found.released_pages == pages_idle);
+    size_t free_pages = runs_check();
+
     for (size_t page = 0; page < arena.heap.ready >> PAGE_SHIFT; page++)
         check_kinds(page);
     CHECK((pages_stats.small_bytes + pages_stats.large_bytes) >> PAGE_SHIFT ==
-          pages_stats.heap_pages - found.free_pages - check_kept() - pages_stats.lost_pages -
+          pages_stats.heap_pages - free_pages - check_kept() - pages_stats.lost_pages -
               pages_stats.borrowed_pages);
     lock_release(&pages_lock);
     return true;

@@ -1,11 +1,11 @@
-/* pages.h -- runs of pages: find, split, merge, give back
+/* pages.h -- the page heap: pages for spans
  *
- * PURPOSE    The page heap.  Free runs are kept in bins by length, merged with
- *            their free neighbours, and returned to the OS when idle
+ * PURPOSE    Spans of small slots and large objects get their pages here, from free runs
+ *            (runs.h), and give them back; idle memory is returned to the OS
  *            (pages_release.c).
  * LOCKING    HEAP, taken inside.  Functions named _locked want it held.
- * INVARIANT  (pages_check) no two free runs touch; the page map names a free run
- *            at its first and last page only, a span in use, or kept whole, at every page.
+ * INVARIANT  (pages_check) the page map names a span in use, or kept whole, at every page; what
+ *            is neither lost nor lent is a span's or in a free run.
  */
 #ifndef GCALLOC_HEAP_PAGES_H
 #define GCALLOC_HEAP_PAGES_H

@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "base/options.h"
 #include "heap/huge.h"
+#include "heap/runs.h"
 #include "os/host.h"
 #include "os/vm.h"
 
@@ -121,7 +122,7 @@ static bool find_piece(struct search *search, size_t most, struct piece *piece)
 /* HEAP held; let go of meanwhile.  *released: pages that held memory. */
 static enum outcome release_piece(const struct search *search, struct piece piece, size_t *released)
 {
-    struct span *borrowed = pages_borrow_locked(piece.page, piece.pages);
+    struct span *borrowed = runs_borrow(piece.page, piece.pages);
 
     if (borrowed == NULL)
         return REFUSED;
@@ -135,7 +136,7 @@ static enum outcome release_piece(const struct search *search, struct piece piec
         chunks_set_held(piece.page, piece.pages, false);
     else
         chunks_stamp(piece.page, piece.pages, search->now);
-    pages_give_back_locked(borrowed);
+    runs_give_back(borrowed);
     return done ? RELEASED : REFUSED;
 }
 

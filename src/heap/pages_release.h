@@ -1,6 +1,6 @@
 /* pages_release.h -- between the page heap and what returns its memory
  *
- * PURPOSE  The few things that pages.c and pages_release.c know of each other.
+ * PURPOSE  The few things that pages.c, runs.c and pages_release.c know of each other.
  */
 #ifndef GCALLOC_HEAP_PAGES_RELEASE_H
 #define GCALLOC_HEAP_PAGES_RELEASE_H
@@ -15,10 +15,6 @@ extern struct pages_stats pages_stats;
 extern size_t pages_idle;               /* HEAP: free pages that hold memory */
 extern size_t pages_kept;               /* HEAP: pages of large objects that were freed and kept whole */
 
-/* Takes [page, page + pages), all of one free run, out of it, so that HEAP can be let go of while
- * its memory is returned.  The header that stands for it, or NULL: no memory. */
-struct span *pages_borrow_locked(size_t page, size_t pages);
-void pages_give_back_locked(struct span *borrowed);
 /* What pages_free has kept whole becomes free runs. */
 void pages_file_kept_locked(void);
 
