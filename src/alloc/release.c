@@ -20,11 +20,6 @@
 #include "heap/pages.h"
 #include "heap/ready.h"
 
-static COLD NORETURN void die_double_free(const struct span *span, const void *block)
-{
-    die("double free of %p (%zu-byte block, thread %d)", block, span->slot_bytes, sys_gettid());
-}
-
 static COLD NORETURN void die_never_allocated(const void *block)
 {
     die("free of %p, which was never allocated (thread %d)", block, sys_gettid());
@@ -78,7 +73,7 @@ static void free_small(struct thread *thread, struct span *span, void *block)
     if (span_slot_address(span, slot) != (uintptr_t)block)
         die_interior(span, slot, block);
     if (load_relaxed(&span->slot_state[slot]) == SLOT_IN)
-        die_double_free(span, block);
+        span_die_double_free(span, block);
     if (UNLIKELY(load_relaxed(&span->slot_state[slot]) == SLOT_CEDED) && !make_ordinary(span, slot))
         return;
     store_relaxed(&span->slot_state[slot], SLOT_IN);
@@ -107,7 +102,7 @@ static void free_large(struct thread *thread, struct span *span, void *block)
     if (UNLIKELY(load_relaxed(&span->slot_state[0]) == SLOT_CEDED) && !make_ordinary(span, 0))
         return;
     if (exchange_acq_rel(&span->slot_state[0], SLOT_IN) == SLOT_IN)
-        die_double_free(span, block);
+        span_die_double_free(span, block);
     store_relaxed(&span->live, 0);
     pages_free(span);
     collect_account_large(thread, kind, -bytes);
@@ -121,7 +116,7 @@ static void free_checked(struct thread *thread, void *block)
         die_never_allocated(block);
     sweep_span(span);
     if (!span_in_use(span))     /* reclaimed by that sweep */
-        die_double_free(span, block);
+        span_die_double_free(span, block);
     if (load_relaxed(&span->state) == SPAN_LARGE)
         free_large(thread, span, block);
     else

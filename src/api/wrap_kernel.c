@@ -26,14 +26,14 @@ static long add_to_epoll(long epoll, long operation, long fd, struct epoll_event
     long result = sys_call4(SYS_epoll_ctl, epoll, operation, fd, (long)event);
 
     if (result == 0 && operation != EPOLL_CTL_DEL)
-        gc_shade_word((uintptr_t)event->data.u64);
+        barrier_shade((uintptr_t)event->data.u64);
     return result;
 }
 
 static void shade_sigevent(const struct sigevent *event)
 {
     if (event != NULL)
-        gc_shade_word((uintptr_t)event->sigev_value.sival_ptr);
+        barrier_shade((uintptr_t)event->sigev_value.sival_ptr);
 }
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)

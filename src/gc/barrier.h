@@ -22,7 +22,7 @@ extern unsigned gc_barrier_on;
 void barrier_record(uintptr_t word);
 
 /* A word that goes where stores are not tracked: into the kernel. */
-INLINE void gc_shade_word(uintptr_t word)
+INLINE void barrier_shade(uintptr_t word)
 {
     if (UNLIKELY(load_relaxed(&gc_barrier_on) != 0))
         barrier_record(word);

@@ -106,7 +106,7 @@ static void bundle_slots(struct mcache *cache, const struct cached *entries, uin
             bundle = find_bundle(cache, spans[i], state);
         uint64_t bit = 1ull << (state - bundle->first);
         if (UNLIKELY((bundle->mask & bit) != 0))
-            span_die_double_free(spans[i], (uint32_t)(state - spans[i]->slot_state));
+            span_die_double_free(spans[i], entries[i].slot);
         bundle->mask |= bit;
     }
 }

@@ -243,10 +243,9 @@ void ready_push_central(struct span *span)
 
 /* --- freeing ------------------------------------------------------------------- */
 
-void span_die_double_free(const struct span *span, uint32_t slot)
+void span_die_double_free(const struct span *span, const void *block)
 {
-    die("double free of %p (%zu-byte block, thread %d)", (void *)span_slot_address(span, slot),
-        span->slot_bytes, sys_gettid());
+    die("double free of %p (%zu-byte block, thread %d)", block, span->slot_bytes, sys_gettid());
 }
 
 /* A span has no live slot any more.  It may be on central although it has a home. */
@@ -284,7 +283,7 @@ INLINE void release_word(struct span *span, uint32_t word, uint64_t mask, uint32
     uint64_t before = or_freed(&span->bits[word], mask);
 
     if (UNLIKELY((before & mask) != 0))
-        span_die_double_free(span, word * 64 + lowest_bit(before & mask));
+        span_die_double_free(span, (void *)span_slot_address(span, word * 64 + lowest_bit(before & mask)));
     slots_freed(span, count);
 }
 
@@ -311,7 +310,7 @@ INLINE const struct cached *release_neighbours(const struct cached *entry, const
     /* A state byte of another span is not one of these 64. */
     for (size_t bit; entry < end && (bit = (size_t)(entry->state - first)) < 64; entry++) {
         if (UNLIKELY((mask >> bit & 1) != 0))
-            span_die_double_free(span, word * 64 + (uint32_t)bit);
+            span_die_double_free(span, entry->slot);
         mask |= 1ull << bit;
     }
     release_word(span, word, mask, (uint32_t)(entry - start));

@@ -25,7 +25,7 @@ void span_release_slot(struct span *span, uint32_t slot);
 void span_release_slots(struct span *span, uint32_t word, uint64_t mask);
 /* The same for the slots of a magazine. */
 void cached_release(const struct cached *entries, uint32_t count);
-COLD NORETURN void span_die_double_free(const struct span *span, uint32_t slot);
+COLD NORETURN void span_die_double_free(const struct span *span, const void *block);
 /* Puts a span that its owner is done with back to idle, or on a ready list. */
 void span_disown(struct span *span);
 

@@ -97,8 +97,8 @@ static inline void put(uintptr_t *field, uintptr_t value)
         note_write(word_of(field));
         return;
     }
-    gc_shade_word(load_relaxed(field));
-    gc_shade_word(value);
+    barrier_shade(load_relaxed(field));
+    barrier_shade(value);
     store_release(field, value);
 }
 
