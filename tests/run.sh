@@ -141,6 +141,9 @@ stress() {
     stress_one forks 120 GCALLOC_DEBUG=gcstress=64,noworkers=1
     stress_one hidden 120
     stress_one hidden 120 GCALLOC_DEBUG=nopagemapscan=2
+    stress_one rings 60
+    stress_one rings 60 GCALLOC_DEBUG=mark=2
+    stress_one rings 60 GCALLOC_DEBUG=mark=3,verify=1
     stress_one sandbox 120
     stress_one threads_api 120
     stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024

@@ -268,6 +268,15 @@ static void forget_marking(const struct cycle_hooks *hooks, struct cycle_report 
     report->termination_ns += start(report, &clock);
 }
 
+/* All is marked.  False: what is not may be reachable all the same. */
+static bool is_conclusive_stopped(struct cycle_report *report)
+{
+    report->hopeless = roots_left_to_kernel(mark_is_unreached);
+    if (report->hopeless)
+        report->abandoned = "the kernel alone has the address of what a request of io_uring is about";
+    return !report->hopeless;
+}
+
 /* --- marking in one stop ---------------------------------------------------------------- */
 
 static bool mark_everything_stopped(struct cycle_report *report)
@@ -289,7 +298,7 @@ static bool mark_everything_stopped(struct cycle_report *report)
 static bool finish_stopped(const struct cycle_hooks *hooks, struct cycle_report *report,
                            const struct stop_clock *clock)
 {
-    bool complete = mark_everything_stopped(report);
+    bool complete = mark_everything_stopped(report) && is_conclusive_stopped(report);
 
     if (complete) {
         end_marking_stopped(report, hooks);
@@ -423,6 +432,8 @@ static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report 
         clock.signal_ns - report->start_ns - report->setup_ns - report->termination_ns;
     enum outcome outcome = terminate_stopped(report, attempt);
 
+    if (outcome == DONE && !is_conclusive_stopped(report))
+        outcome = FAILED;
     if (outcome == DONE)
         end_marking_stopped(report, hooks);
     report->termination_ns += start(report, &clock);
@@ -492,9 +503,12 @@ static bool end_snapshot(const struct cycle_hooks *hooks, struct cycle_report *r
     if (!stop(&clock, &report->abandoned))
         return false;
     report->concurrent_ns = clock.signal_ns - report->start_ns - report->setup_ns;
-    end_marking_stopped(report, hooks);
+    bool conclusive = is_conclusive_stopped(report);
+
+    if (conclusive)
+        end_marking_stopped(report, hooks);
     report->termination_ns = start(report, &clock);
-    return true;
+    return conclusive;
 }
 
 /* Without a copy everything is marked in the stop that was to make it. */

@@ -25,6 +25,7 @@ struct cycle_report {
     uint64_t number;            /* from 1; 0: abandoned */
     const char *abandoned;      /* NULL, or why; then nothing was freed */
     bool forced;
+    bool hopeless;              /* abandoned, and so would the next ones be */
     bool fruitless;             /* ended after the first look: next to everything was reached */
     enum cycle_method method;
     uint64_t start_ns;          /* monotonic time at the beginning */

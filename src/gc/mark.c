@@ -453,6 +453,13 @@ void mark_root_words(void *unused, enum root_kind kind, const uintptr_t *low,
     trace_root_range(&leader()->tracer, kind, low, high, false);
 }
 
+bool mark_is_unreached(uintptr_t word)
+{
+    struct object object = object_of_word(word);
+
+    return object.span != NULL && !span_is_marked(object.span, object.slot);
+}
+
 /* Slots of one word of which something lies in [first, last]. */
 static uint64_t slots_between(uint32_t word, uint32_t first, uint32_t last)
 {

@@ -88,6 +88,8 @@ void mark_rescan_end(bool running);
 void mark_barrier_stopped(void);
 /* Stop 2: the leader alone traces at most so many bytes.  True: to closure. */
 bool mark_finish_stopped(uint64_t bytes);
+/* Marking complete, stopped: the word names an object that was not reached. */
+bool mark_is_unreached(uintptr_t word);
 /* Marking complete so far, mode collect: keeps malloc blocks without a mark, and what they reach. */
 void mark_keep(void);
 /* The keeper traces what mark_rescan gave it. */

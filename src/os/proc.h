@@ -19,6 +19,7 @@ enum mapping_kind {
     MAPPING_MAIN_STACK,     /* the same, named [stack] */
     MAPPING_FILE,           /* private; a file, or something we do not know: a load may fail */
     MAPPING_MEMORY,         /* shared, nothing on a disk: anonymous, memfd, System V, io_uring */
+    MAPPING_REQUESTS,       /* io_uring's ring of requests */
     MAPPING_FOREIGN,        /* shared: a file or a device */
     MAPPING_KERNEL,         /* vdso, vvar, vsyscall */
 };
@@ -40,6 +41,7 @@ struct mapping_table {
     bool (*next_kept)(uintptr_t *low, uintptr_t *high);
     uintptr_t watch_low, watch_high;    /* in: a part of what is left out ... */
     bool watched_unreadable;        /* out: ... in which something is not readable */
+    size_t rings;           /* out: of MAPPING_REQUESTS */
 };
 
 /* Scratch for the calls below: one line of /proc/self/maps can take 17 KiB (a path of 4 KiB, every

@@ -9,11 +9,15 @@
 
 #include "os/proc_lines.h"
 
+#define RINGS "anon_inode:[io_uring]"
+/* Where they are in it: IORING_OFF_SQES. */
+#define OFFSET_REQUESTS 0x10000000u
+
 /* Shared mappings of memory.  What they hold is gone when the last process that maps them is, so
  * programs keep pointers there.  [aio] and io_uring: completions not yet fetched. */
 static const char *const memory_names[] = {
     "/dev/zero (deleted)", "/memfd:", "/SYSV", "/dev/shm/", "[anon_shmem:", "/anon_hugepage",
-    "anon_inode:[io_uring]", "/[aio]",
+    RINGS, "/[aio]",
 };
 
 static bool is_memory(const char *name)
@@ -25,13 +29,20 @@ static bool is_memory(const char *name)
     return false;
 }
 
-static enum mapping_kind classify(bool shared, bool has_file, const char *name)
+static enum mapping_kind classify_shared(const char *name, uintptr_t offset)
+{
+    if (offset == OFFSET_REQUESTS && after_prefix(name, RINGS) != NULL)
+        return MAPPING_REQUESTS;
+    return is_memory(name) ? MAPPING_MEMORY : MAPPING_FOREIGN;
+}
+
+static enum mapping_kind classify(bool shared, bool has_file, const char *name, uintptr_t offset)
 {
     if (after_prefix(name, "[vvar") || after_prefix(name, "[vdso") ||
         after_prefix(name, "[vsyscall"))
         return MAPPING_KERNEL;
     if (shared)
-        return is_memory(name) ? MAPPING_MEMORY : MAPPING_FOREIGN;
+        return classify_shared(name, offset);
     if (has_file)
         return MAPPING_FILE;
     if (after_prefix(name, "[stack]"))
@@ -67,11 +78,12 @@ static bool parse_line(const char *line, struct mapping *mapping)
     mapping->protection = (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) |
                                     (at[2] == 'x' ? PROT_EXEC : 0));
     at = skip_field(at);            /* permissions */
-    at = skip_field(at);            /* offset */
+    uintptr_t offset = parse_hex(&at);
+    at = skip_field(at);
     at = skip_field(at);            /* device */
     bool has_file = *at != '0';     /* inode numbers of files begin with another digit */
 
-    mapping->kind = (uint8_t)classify(shared, has_file, skip_field(at));
+    mapping->kind = (uint8_t)classify(shared, has_file, skip_field(at), offset);
     return mapping->low < mapping->high;
 }
 
@@ -136,14 +148,17 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
 
     table->count = 0;
     table->watched_unreadable = false;
+    table->rings = 0;
     if (!lines_open(&lines, "/proc/thread-self/maps", scratch, PROC_SCRATCH_BYTES))
         return false;
     while (sane && (line = lines_next(&lines)) != NULL) {
         struct mapping mapping;
 
         sane = parse_line(line, &mapping);
-        if (sane)
+        if (sane) {
             add_mapping(table, &mapping);
+            table->rings += mapping.kind == MAPPING_REQUESTS;
+        }
     }
     lines_close(&lines);
     return sane && !lines.failed && table->count > 0;

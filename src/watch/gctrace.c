@@ -66,7 +66,8 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
                       const struct gctrace_context *context)
 {
     if (report->abandoned != NULL)
-        return fmt_format(out, bytes, "gc: cycle abandoned: %s\n", report->abandoned);
+        return fmt_format(out, bytes, "gc: cycle abandoned%s: %s\n",
+                          report->hopeless ? ", and no more collections" : "", report->abandoned);
     uint64_t since_start = (report->start_ns - context->start_ns) / NS_PER_MS;
     size_t used = fmt_format(out, bytes, "gc %lu @%lu.%03lus %u%%: %s+%s+%s ms clock, ",
                              report->number, since_start / 1000, since_start % 1000,

@@ -20,6 +20,7 @@
 static struct {
     struct mapping *mappings;
     size_t mapping_capacity, mappings_wanted;
+    struct mapping_table table;     /* as it was last read */
     struct stack_cut *cuts;
     size_t cut_capacity, cuts_wanted;
     struct page_range *ranges;
@@ -95,6 +96,7 @@ bool roots_read_mappings(struct roots_scan *scan, enum which_mappings which)
         scan->why = "more mappings than there was room for";
         return false;
     }
+    buffers.table = scan->mappings;
     return true;
 }
 
@@ -131,7 +133,7 @@ static bool visit_tasks(struct roots_scan *scan)
 void roots_scan_begin(struct roots_scan *scan, root_visitor visit, void *context)
 {
     *scan = (struct roots_scan){
-        .visit = visit, .context = context, .cuts = buffers.cuts,
+        .visit = visit, .context = context, .mappings = buffers.table, .cuts = buffers.cuts,
         .cut_capacity = buffers.cut_capacity, .ranges = buffers.ranges,
         .scratch = buffers.scratch, .bounce = buffers.bounce, .pagemap.fd = -1,
         .keys = host_open_keys(),

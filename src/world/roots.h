@@ -4,7 +4,8 @@
  *            tasks, every readable private mapping that is not ours (data, bss,
  *            brk, TLS, the program's own mmaps; anonymous pages only, resident
  *            ones only), memory shared without a file, what only the kernel
- *            holds (epoll data, timers), and registered ranges.
+ *            holds (epoll data, timers), and registered ranges.  What is left to
+ *            io_uring cannot be had; that it was is found out.
  * LOCKING    roots_gather and roots_visit: one cycle at a time, world stopped for
  *            roots_visit.  Registration: ROOTS.
  * INVARIANT  (I8) when something cannot be read, roots_visit returns false and
@@ -35,6 +36,11 @@ bool roots_gather(void);
  * roots_visit_running has armed in this cycle only what was written since is visited, and
  * what only the kernel holds is left out when roots_visit_running has visited it. */
 bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why);
+
+/* World stopped, all that the roots lead to is marked, after roots_visit or roots_visit_uncopied: does a
+ * request of io_uring name what is_lost is true for, so that the kernel alone has its address?  In doubt
+ * yes. */
+bool roots_left_to_kernel(bool (*is_lost)(uintptr_t word));
 
 /* --- a cycle that marks beside the running program: see roots_running.c --- */
 

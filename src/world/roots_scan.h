@@ -34,7 +34,7 @@ struct roots_scan {
     root_visitor visit;
     void *context;
     const char *why;                /* set when something fails */
-    struct mapping_table mappings;
+    struct mapping_table mappings;  /* until they are read: as they were last time */
     struct stack_cut *cuts;         /* sorted, disjoint */
     size_t cut_capacity, cut_count;
     struct page_range *ranges;      /* ROOTS_RANGES of them */

@@ -213,6 +213,13 @@ bool roots_visit(root_visitor visit, void *context, bool tracked, const char **w
     return !fake_roots_fail;
 }
 
+static uintptr_t fake_left_to_kernel;
+
+bool roots_left_to_kernel(bool (*is_lost)(uintptr_t word))
+{
+    return is_lost(fake_left_to_kernel);
+}
+
 void roots_visit_stacks(root_visitor visit, void *context)
 {
     visit(context, ROOT_STACK, fake_stack, fake_stack + FAKE_STACK);
