@@ -24,7 +24,7 @@
 #include "world/stop.h"
 #include "world/task.h"
 
-static void after_fork_child(void)
+void wrap_fork_child(void)
 {
     arena_fork_child();
     pages_fork_child();
@@ -34,24 +34,6 @@ static void after_fork_child(void)
     sweep_fork_child();
     cycle_fork_child();
     collect_fork_child();
-}
-
-/* fork without the handlers of pthread_atfork, safe in signal handlers by POSIX: so ours run here. */
-EXPORT pid_t _Fork(void)
-{
-    static void *cache;
-    pid_t (*real)(void) = (pid_t (*)(void))wrap_next(&cache, "_Fork");
-    uint64_t mask = signals_block_all();
-
-    world_fork_prepare();
-    pid_t child = real();
-
-    if (child == 0)
-        after_fork_child();
-    else
-        world_fork_parent();
-    signals_restore(mask);
-    return child;
 }
 
 /* glibc hands constructors what main gets.  We run before libc's own (-z initfirst): `environ`
@@ -69,7 +51,7 @@ CONSTRUCTOR static void start(int argc, char **argv, char **environment)
     if (options.hardened || options.gccheckmark)
         mcache_close(&thread_self->cache);      /* the loader has opened some */
     /* Registered first, so it runs last before a fork: nothing that allocates comes in between. */
-    pthread_atfork(world_fork_prepare, world_fork_parent, after_fork_child);
+    pthread_atfork(world_fork_prepare, world_fork_parent, wrap_fork_child);
     if (options.stats_at_exit)
         atexit(stats_print_exit);
     if (world_init())

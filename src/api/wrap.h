@@ -4,7 +4,7 @@
  *            in place of libc's of the same name, and call these in turn.  Three
  *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
  *            that a stop signal would cut short (wrap_block*.c), and calls that
- *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_kernel.c,
+ *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_fork.c, wrap_kernel.c,
  *            wrap_memory.c, wrap_mremap.c).  wrap_syscall.c has all of them again, for those
  *            who call the kernel by number.
  *
@@ -176,6 +176,10 @@ int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *e
         (result) = (call);                              \
     } while (blocked_again(&(blocked), (result) == -1))
 
+/* In a new process, what makes it whole (start.c); and a system call that makes one (wrap_fork.c): -errno or
+ * the result. */
+void wrap_fork_child(void);
+long wrap_fork_by_number(long nr, long a, long b, long c, long d, long e, long f);
 /* From here to wrap_alone_end, which gets the result, the process has no task of ours and no cycle runs.
  * False: it cannot be (wrap_exec.c). */
 bool wrap_alone_begin(void);

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
 #include "api/wrap.h"
@@ -35,6 +36,8 @@ FOR_ASSEMBLY const uint8_t gcalloc_syscall_waits[NUMBERS] = {
     [SYS_mprotect] = 1, [SYS_pkey_mprotect] = 1, [SYS_mmap] = 1, [SYS_munmap] = 1,
     [SYS_mremap] = 1, [SYS_madvise] = 1, [SYS_userfaultfd] = 1,
     [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [NR_LANDLOCK_RESTRICT_SELF] = 1,
+    [SYS_fork] = 1,
+    [SYS_clone] = 2,    /* if it shares no memory and brings no stack */
 };
 
 /* Waking is what most futex calls do: not worth a park. */
@@ -59,7 +62,7 @@ FOR_ASSEMBLY long gcalloc_syscall_failed(long result)
     return wrap_result(result);
 }
 
-_Static_assert(NUMBERS == 512, "as in the assembly below");
+_Static_assert(NUMBERS == 512 && CLONE_VM == 0x100, "as in the assembly below");
 
 long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f);
 FOR_ASSEMBLY long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f)
@@ -67,7 +70,9 @@ FOR_ASSEMBLY long gcalloc_syscall_parked(long nr, long a, long b, long c, long d
     struct blocked blocked;
     long result;
 
-    if (wrap_is_special(nr, a)) {
+    if (nr == SYS_clone || nr == SYS_fork) {
+        result = wrap_fork_by_number(nr, a, b, c, d, e, f);
+    } else if (wrap_is_special(nr, a)) {
         result = wrap_special(nr, a, b, c, d, e, f);
     } else if ((nr == SYS_futex && !futex_waits(b)) || nr == SYS_seccomp || nr == SYS_prctl) {
         result = sys_call6(nr, a, b, c, d, e, f);
@@ -91,8 +96,9 @@ __asm__(".pushsection .text\n"
         "    cmpq $512, %rdi\n"
         "    jae 1f\n"
         "    leaq gcalloc_syscall_waits(%rip), %rax\n"
-        "    cmpb $0, (%rax,%rdi)\n"
-        "    jne gcalloc_syscall_parked\n"
+        "    cmpb $1, (%rax,%rdi)\n"
+        "    je gcalloc_syscall_parked\n"
+        "    ja 3f\n"
         "1:  movq %rdi, %rax\n"
         "    movq %rsi, %rdi\n"
         "    movq %rdx, %rsi\n"
@@ -106,6 +112,11 @@ __asm__(".pushsection .text\n"
         "    ret\n"
         "2:  movq %rax, %rdi\n"
         "    jmp gcalloc_syscall_failed\n"
+        "3:  testl $0x100, %esi\n"
+        "    jne 1b\n"
+        "    testq %rdx, %rdx\n"
+        "    jne 1b\n"
+        "    jmp gcalloc_syscall_parked\n"
         "    .cfi_endproc\n"
         ".size syscall, . - syscall\n"
         ".popsection\n");

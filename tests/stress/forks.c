@@ -5,12 +5,15 @@
  *          stdio's locks in play.  One child is forked from a signal handler that interrupts
  *          malloc (it only execs or exits, as POSIX allows).
  */
+#define _GNU_SOURCE
 #include <gcalloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,7 +51,7 @@ static int live_is_intact(void)
     return 1;
 }
 
-static void child(void)
+static void child(int without_libc)
 {
     pthread_t thread;
 
@@ -60,8 +63,8 @@ static void child(void)
         memset(live[i], i, (size_t)i + 1);
     }
     gc_collect();
-    if (pthread_create(&thread, NULL, allocate_little, NULL) != 0 ||
-        pthread_join(thread, NULL) != 0)
+    if (!without_libc && (pthread_create(&thread, NULL, allocate_little, NULL) != 0 ||
+                          pthread_join(thread, NULL) != 0))
         _exit(2);
     for (int i = 0; i < 20000; i++)
         if (malloc(500) == NULL)
@@ -87,7 +90,30 @@ static void *fork_children(void *unused)
     for (int i = 0; i < FORKS; i++) {
         pid_t pid = fork();
         if (pid == 0)
-            child();
+            child(0);
+        reap(pid, STATUS);
+    }
+    return unused;
+}
+
+static int cloned(void *unused)
+{
+    (void)unused;
+    child(1);
+    return 1;
+}
+
+/* Past libc's fork: no handler of pthread_atfork runs. */
+static void *clone_children(void *unused)
+{
+    static char stack[256 << 10];
+
+    for (int i = 0; i < FORKS; i++) {
+        pid_t pid = i % 3 == 0   ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)
+                    : i % 3 == 1 ? (pid_t)syscall(SYS_fork)
+                                 : clone(cloned, stack + sizeof stack, SIGCHLD, NULL);
+        if (pid == 0)
+            child(1);
         reap(pid, STATUS);
     }
     return unused;
@@ -151,7 +177,7 @@ int main(void)
     for (int i = 0; i < ALLOCATORS; i++)
         pthread_create(&allocators[i], NULL, allocate, NULL);
     for (int i = 0; i < FORKERS; i++)
-        pthread_create(&forkers[i], NULL, fork_children, NULL);
+        pthread_create(&forkers[i], NULL, i == 0 ? clone_children : fork_children, NULL);
     for (int i = 0; i < FORKERS; i++)
         pthread_join(forkers[i], NULL);
     quit = 1;
