@@ -30,6 +30,7 @@
 #include "heap/pages.h"
 #include "os/descriptors.h"
 #include "os/host.h"
+#include "os/vm.h"
 #include "watch/gctrace.h"
 #include "watch/stats.h"
 #include "world/task.h"
@@ -303,7 +304,8 @@ static void wake_scavenger(void)
 /* CYCLE held. */
 static bool may_start_locked(void)
 {
-    return collector.ready && collector.suspended == 0 && sys_getpid() == collector.process;
+    return collector.ready && collector.suspended == 0 && sys_getpid() == collector.process &&
+           !vm_is_confined();
 }
 
 /* CYCLE held. */

@@ -46,13 +46,12 @@ static uintptr_t page_address(size_t page)
 
 static bool is_wanted(void)
 {
-    if (vm_is_confined())
-        return false;
-    if (options.hugepages == 2)
-        return true;
-    return options.hugepages == 1 &&
-           pages_stats.heap_pages - pages_stats.free_pages >= LEAST_PAGES &&
-           host_clock_coarse_ms() >= window.paused_until;
+    bool wanted = options.hugepages == 2 ||
+                  (options.hugepages == 1 &&
+                   pages_stats.heap_pages - pages_stats.free_pages >= LEAST_PAGES &&
+                   host_clock_coarse_ms() >= window.paused_until);
+
+    return wanted && !vm_is_confined();
 }
 
 /* All of the 2 MiB but the span are free and hold no memory; of the span that is known. */

@@ -16,7 +16,8 @@
 
 /* The program filters its system calls: any that a plain malloc does not make may kill it.  From now on
  * vm_resident does not ask the kernel and says that it does not know, vm_bring_in does nothing, and
- * nobody may call vm_move or ask for huge pages.  confined false: as before (the filter was refused). */
+ * nobody may call vm_move or ask for huge pages.  confined false: as before (the filter was refused).
+ * vm_is_confined is true, too, in a process that was started under a filter that kills. */
 void vm_confine(bool confined);
 bool vm_is_confined(void);
 

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/options.h"
 #include "base/sys.h"
+#include "os/filter.h"
 #include "os/host.h"
 
 enum {
@@ -137,16 +138,29 @@ bool vm_ask_huge(void *address, size_t bytes, bool yes)
     return advise((uintptr_t)address, bytes, yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-static AT_START uint32_t is_confined;   /* atomic, relaxed */
+enum { UNKNOWN, FREE, CONFINED };
+
+static AT_START uint32_t confinement;   /* atomic, relaxed */
 
 void vm_confine(bool confined)
 {
-    store_relaxed(&is_confined, confined);
+    store_relaxed(&confinement, confined ? CONFINED : FREE);
+}
+
+/* What the program does to itself we are told; what it was started with has to be found out. */
+static COLD bool find_out(void)
+{
+    uint32_t unknown = UNKNOWN;
+
+    cas_acquire(&confinement, &unknown, filter_kills() ? CONFINED : FREE);
+    return load_relaxed(&confinement) == CONFINED;
 }
 
 bool vm_is_confined(void)
 {
-    return load_relaxed(&is_confined) != 0;
+    uint32_t seen = load_relaxed(&confinement);
+
+    return UNLIKELY(seen == UNKNOWN) ? find_out() : seen == CONFINED;
 }
 
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident)

@@ -1,11 +1,13 @@
 /* sandbox.c -- a program that forbids itself the system calls that a collection makes
  *
- * PURPOSE  Installed by prctl or by syscall(SYS_seccomp), the filter kills the process at the first
- *          forbidden call.  The library must not make one: it goes on as a plain malloc.
- *          Each filter is tried in a child of its own, far beyond the size at which
- *          collections start; one child without a filter shows that they do start.
+ * PURPOSE  Installed by prctl or by syscall(SYS_seccomp), or there before the program was started, the
+ *          filter kills the process at the first forbidden call.  The library must not make one: it goes on as
+ *          a plain malloc.  Each filter is tried in a child of its own, far beyond the size at
+ *          which collections start; one child without a filter shows that they do start, and
+ *          one under a filter that only refuses.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <gcalloc.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -22,14 +24,17 @@ enum { BLOCKS = 3000000 };
 
 static const int forbidden[] = { SYS_clone, SYS_rt_tgsigqueueinfo, SYS_openat,
                                  SYS_process_vm_readv, SYS_mincore, SYS_mremap };
+/* As a service manager does it: a program cannot be started without the others. */
+static const int forbidden_before[] = { SYS_userfaultfd, SYS_sched_setscheduler, SYS_rt_tgsigqueueinfo,
+                                        SYS_process_vm_readv, SYS_mincore, SYS_mremap };
 
-static void forbid(int number, int by_prctl)
+static void forbid(int number, int by_prctl, unsigned verdict)
 {
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, verdict),
     };
     struct sock_fprog program = { .len = 4, .filter = filter };
 
@@ -85,16 +90,34 @@ static int run(int number, int by_prctl)
 
     if (child == 0) {
         if (number >= 0)
-            forbid(number, by_prctl);
+            forbid(number, by_prctl, SECCOMP_RET_KILL_PROCESS);
         _exit(allocate());
     }
     waitpid(child, &status, 0);
     return status;
 }
 
-int main(void)
+/* The filter is there first, and then the program is started. */
+static int run_under(int number, unsigned verdict)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        forbid(number, 1, verdict);
+        execl("/proc/self/exe", "sandbox", "allocate", (char *)NULL);
+        _exit(3);
+    }
+    waitpid(child, &status, 0);
+    return status;
+}
+
+int main(int argc, char **argv)
 {
     int failures = 0;
+
+    if (argc > 1 && strcmp(argv[1], "allocate") == 0)
+        return allocate();
 
     for (size_t i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++) {
         int status = run(forbidden[i], i % 2 == 0);
@@ -102,6 +125,17 @@ int main(void)
                forbidden[i], (unsigned)status);
         failures += status != 0;
     }
+    for (size_t i = 0; i < sizeof forbidden_before / sizeof forbidden_before[0]; i++) {
+        int status = run_under(forbidden_before[i], SECCOMP_RET_KILL_PROCESS);
+        printf("%s system call %d forbidden before the start: status %x\n",
+               status == 0 ? "ok" : "FAIL", forbidden_before[i], (unsigned)status);
+        failures += status != 0;
+    }
+    int refused = run_under(SYS_userfaultfd, SECCOMP_RET_ERRNO | EPERM);
+
+    printf("%s userfaultfd refused: status %x\n", WEXITSTATUS(refused) == 1 ? "ok" : "FAIL",
+           (unsigned)refused);
+    failures += WEXITSTATUS(refused) != 1;
     int status = run(-1, 0);
 
     printf("%s nothing forbidden: status %x\n", WEXITSTATUS(status) == 1 ? "ok" : "FAIL",
