@@ -149,8 +149,6 @@ static void run_cycle(bool forced, bool own_task)
         store_relaxed(&collector.last_abandoned, load_relaxed(&collector.started));
         collect_cycle_abandoned();
     }
-    if (report.hopeless)
-        collect_set_ready(false);       /* from now on we are a plain malloc */
     if (options.gctrace)
         gctrace_print(&report);
     if (done)

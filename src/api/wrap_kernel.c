@@ -5,12 +5,15 @@
  * while it marks is shaded.  After the call, not before: a cycle that begins between the two
  * reads the list later, and what the kernel has not accepted need not be readable.
  *
+ * mq_notify, sigqueue: what they give to the kernel it shows to nobody, so it is remembered, for ever.
+ *
  * userfaultfd: only one descriptor can watch a range, so ours lets go of all.
  *
  * Direct system calls where libc's function does no more: usable in signal handlers, and in a
  * static program.
  */
 #define _GNU_SOURCE
+#include <mqueue.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -18,6 +21,7 @@
 #include "alloc/collect.h"
 #include "api/wrap.h"
 #include "gc/barrier.h"
+#include "world/roots.h"
 
 /* --- words in the kernel's keeping ----------------------------------------------------- */
 
@@ -49,6 +53,53 @@ EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
     if (result == 0)
         shade_sigevent(event);
     return result;
+}
+
+/* A root, as all our data is: words that were given to the kernel, each once. */
+static uintptr_t remembered[64];        /* atomic, from 0 to a word */
+
+static void remember(uintptr_t word)
+{
+    size_t i = 0;
+
+    if (!arena_owns(word << 16 >> 16))
+        return;
+    for (; i < sizeof remembered / sizeof remembered[0]; i++) {
+        uintptr_t present = 0;
+
+        if (cas_acq_rel(&remembered[i], &present, word) || present == word)
+            return;
+    }
+    roots_kernel_will_hide();
+}
+
+EXPORT int mq_notify(mqd_t queue, const struct sigevent *event)
+{
+    static void *cache;
+
+    if (event != NULL)
+        remember((uintptr_t)event->sigev_value.sival_ptr);
+    return WRAP_REAL(cache, mq_notify)(queue, event);
+}
+
+EXPORT int sigqueue(pid_t process, int signal, const union sigval value)
+{
+    siginfo_t info = { .si_signo = signal, .si_code = SI_QUEUE };
+
+    info.si_pid = sys_getpid();
+    info.si_uid = (uid_t)sys_call0(SYS_getuid);
+    info.si_value = value;
+    if (process == info.si_pid)
+        remember((uintptr_t)value.sival_ptr);
+    return (int)wrap_result(sys_call3(SYS_rt_sigqueueinfo, process, signal, (long)&info));
+}
+
+EXPORT int pthread_sigqueue(pthread_t thread, int signal, const union sigval value)
+{
+    static void *cache;
+
+    remember((uintptr_t)value.sival_ptr);
+    return WRAP_REAL(cache, pthread_sigqueue)(thread, signal, value);
 }
 
 /* --- the same by syscall() ----------------------------------------------------------------- */

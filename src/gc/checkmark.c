@@ -267,7 +267,7 @@ static bool reach_everything(bool recording)
 
     check.recording = recording;
     if (complete)
-        complete = roots_visit(visit_root, NULL, false, &why);
+        complete = roots_visit(visit_root, NULL, ROOTS_LASTING, &why);
     if (complete && options.mode == MODE_MANUAL)
         visit_objects(reach_malloc_block);
     if (complete && load_relaxed(&check.list.overflowed)) {

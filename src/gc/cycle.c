@@ -245,7 +245,8 @@ static void end_marking_stopped(struct cycle_report *report, const struct cycle_
     set_marking(false, false);
     store_relaxed(&gc_phase, GC_SWEEPING);
     cycles.swept = true;
-    sweep_begin_stopped();
+    report->spared = options.mode == MODE_COLLECT && roots_kernel_hides(mark_is_unreached);
+    sweep_begin_stopped(report->spared);
 }
 
 /* Nothing was changed but marks.  The world runs. */
@@ -268,21 +269,12 @@ static void forget_marking(const struct cycle_hooks *hooks, struct cycle_report 
     report->termination_ns += start(report, &clock);
 }
 
-/* All is marked.  False: what is not may be reachable all the same. */
-static bool is_conclusive_stopped(struct cycle_report *report)
-{
-    report->hopeless = roots_left_to_kernel(mark_is_unreached);
-    if (report->hopeless)
-        report->abandoned = "the kernel alone has the address of what a request of io_uring is about";
-    return !report->hopeless;
-}
-
 /* --- marking in one stop ---------------------------------------------------------------- */
 
 static bool mark_everything_stopped(struct cycle_report *report)
 {
     mark_open_job(all_workers());
-    bool complete = roots_visit(mark_root_range, NULL, false, &report->abandoned);
+    bool complete = roots_visit(mark_root_range, NULL, ROOTS_ALL, &report->abandoned);
 
     mark_close_job();
     if (!complete)
@@ -298,7 +290,7 @@ static bool mark_everything_stopped(struct cycle_report *report)
 static bool finish_stopped(const struct cycle_hooks *hooks, struct cycle_report *report,
                            const struct stop_clock *clock)
 {
-    bool complete = mark_everything_stopped(report) && is_conclusive_stopped(report);
+    bool complete = mark_everything_stopped(report);
 
     if (complete) {
         end_marking_stopped(report, hooks);
@@ -408,7 +400,7 @@ static enum outcome terminate_stopped(struct cycle_report *report, int attempt)
     if (pages < 0 || pages > max_pages)
         return pages < 0 ? FAILED : TOO_MUCH;
     report->stopped_pages = (uint64_t)pages;
-    if (!roots_visit(mark_root_words, NULL, true, &report->abandoned))
+    if (!roots_visit(mark_root_words, NULL, ROOTS_TRACKED, &report->abandoned))
         return FAILED;
     if (!mark_finish_stopped(STOP_BYTES << attempt)) {
         if (!last)
@@ -432,8 +424,6 @@ static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report 
         clock.signal_ns - report->start_ns - report->setup_ns - report->termination_ns;
     enum outcome outcome = terminate_stopped(report, attempt);
 
-    if (outcome == DONE && !is_conclusive_stopped(report))
-        outcome = FAILED;
     if (outcome == DONE)
         end_marking_stopped(report, hooks);
     report->termination_ns += start(report, &clock);
@@ -503,12 +493,9 @@ static bool end_snapshot(const struct cycle_hooks *hooks, struct cycle_report *r
     if (!stop(&clock, &report->abandoned))
         return false;
     report->concurrent_ns = clock.signal_ns - report->start_ns - report->setup_ns;
-    bool conclusive = is_conclusive_stopped(report);
-
-    if (conclusive)
-        end_marking_stopped(report, hooks);
+    end_marking_stopped(report, hooks);
     report->termination_ns = start(report, &clock);
-    return conclusive;
+    return true;
 }
 
 /* Without a copy everything is marked in the stop that was to make it. */

@@ -25,8 +25,8 @@ struct cycle_report {
     uint64_t number;            /* from 1; 0: abandoned */
     const char *abandoned;      /* NULL, or why; then nothing was freed */
     bool forced;
-    bool hopeless;              /* abandoned, and so would the next ones be */
     bool fruitless;             /* ended after the first look: next to everything was reached */
+    bool spared;                /* no malloc block dies: the kernel may hold the pointer to it */
     enum cycle_method method;
     uint64_t start_ns;          /* monotonic time at the beginning */
     /* Wall clock.  setup: from the first stop signal of stop 1 until the world ran again.

@@ -25,6 +25,7 @@ static struct {
     uint32_t completed;         /* atomic: so many of them are dealt with */
     uint32_t limit;             /* atomic: number of ids */
     uint32_t done_generation;   /* atomic: the sweep of this generation is over */
+    bool spare_malloc;
 } table = { .done_generation = FIRST_GENERATION };
 
 /* Atomic, relaxed: statistics. */
@@ -125,6 +126,8 @@ static void sweep_word(struct span *span, uint32_t word, bool collected, struct 
     uint64_t kept = load_relaxed(&bits->kept);
     struct verdict verdict;
 
+    if (table.spare_malloc && collected)
+        marked |= alloc | condemned;
     if (collected)
         verdict = judge_malloc(span, word, alloc, condemned, marked, kept);
     else
@@ -270,11 +273,12 @@ static void restart_table(uint32_t generation)
         finish(generation);
 }
 
-void sweep_begin_stopped(void)
+void sweep_begin_stopped(bool spare_malloc)
 {
     uint32_t generation = load_relaxed(&sweep_generation) + 2;
 
     before = sweep_totals_ever();
+    table.spare_malloc = spare_malloc;
     store_release(&sweep_generation, generation);
     restart_table(generation);
 }

@@ -27,7 +27,8 @@
  *              condemned, neither   dead
  *
  *          A malloc block is freed when two cycles in a row do not reach it: its pointer may be in
- *          flight, in a pipe.  What it reaches is kept meanwhile (keep.h).
+ *          flight, in a socket.  What it reaches is kept meanwhile (keep.h).
+ *          While requests in the kernel may hold the only pointers to some, none is condemned.
  */
 #ifndef GCALLOC_GC_SWEEP_H
 #define GCALLOC_GC_SWEEP_H
@@ -45,8 +46,9 @@ void sweep_span(struct span *span);
 bool sweep_some(uint32_t count);
 /* The cycle's sweep is over: every span of the table has been swept. */
 bool sweep_is_done(void);
-/* Stopped world, gc_phase is GC_SWEEPING: all spans now need sweeping. */
-void sweep_begin_stopped(void);
+/* Stopped world, gc_phase is GC_SWEEPING: all spans now need sweeping.  spare_malloc: every malloc block
+ * counts as marked. */
+void sweep_begin_stopped(bool spare_malloc);
 /* In a forked child: spans caught half swept become swept, and lose nothing. */
 void sweep_fork_child(void);
 

@@ -29,6 +29,7 @@ struct mapping {
     uint8_t kind;           /* enum mapping_kind */
     uint8_t protection;     /* PROT_READ, PROT_WRITE, PROT_EXEC */
     bool readable;
+    bool is_aio;            /* a ring of libaio: completions */
 };
 
 struct mapping_table {
@@ -41,7 +42,8 @@ struct mapping_table {
     bool (*next_kept)(uintptr_t *low, uintptr_t *high);
     uintptr_t watch_low, watch_high;    /* in: a part of what is left out ... */
     bool watched_unreadable;        /* out: ... in which something is not readable */
-    size_t rings;           /* out: of MAPPING_REQUESTS */
+    size_t rings;           /* out: of io_uring: MAPPING_REQUESTS */
+    bool aio_seen;          /* out: there are rings of libaio */
 };
 
 /* Scratch for the calls below: one line of /proc/self/maps can take 17 KiB (a path of 4 KiB, every
@@ -57,18 +59,22 @@ size_t proc_mappings_between(uintptr_t low, uintptr_t high, struct mapping *rows
 
 typedef void (*word_visitor)(void *context, uintptr_t word);
 
+/* Some bytes, aligned as a word, with at least one word's room behind them that may be read. */
+typedef void (*bytes_visitor)(void *context, const char *bytes, size_t count);
+
 /* A walk through the descriptors of the program. */
-struct epoll_walk {
+struct descriptor_walk {
     bool running;               /* the program opens and closes some meanwhile */
     int own_userfault;          /* to be disregarded, if the table is the caller's; -1: none */
-    word_visitor visit;
+    word_visitor visit;         /* epoll data */
+    bytes_visitor visit_pipe;   /* what waits in pipes, as far as it can be had; NULL: not wanted */
     void *context;
     bool userfault_seen;        /* out: the program has a userfaultfd */
 };
 
 /* Every data word of every epoll descriptor, some perhaps twice.  False: something could not be
  * read. */
-bool proc_visit_epoll(char *scratch, struct epoll_walk *walk);
+bool proc_visit_descriptors(char *scratch, struct descriptor_walk *walk);
 /* Every value that a timer of timer_create would deliver.  running: timers come and go meanwhile.
  * False: could not be read, or there are so many that one could have been missed. */
 bool proc_visit_timers(char *scratch, bool running, word_visitor visit, void *context);

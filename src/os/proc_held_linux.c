@@ -6,15 +6,20 @@
  * While the program runs a descriptor can move past the reader of the directory, to a number that
  * was read already (dup, close).  So the walk is made twice, and the second time what the first
  * one has read is passed over: to be missed, it would have to happen both times.
+ *
+ * In a stopped world pipes come after all else, and not if the program has a userfaultfd: a pipe is locked by
+ * who reads into a page that is missing, and the thread that brings it is stopped.
  */
 #include "os/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/fmt.h"
 #include "base/sys.h"
+#include "os/pipes.h"
 #include "os/proc_lines.h"
 
 /* One walk through a table of descriptors. */
@@ -25,13 +30,16 @@ struct fd_walk {
     dev_t anonymous_device;     /* where epoll files live; 0: unknown */
     size_t entries;             /* descriptors listed */
     char *names, *text;         /* halves of the scratch */
-    struct epoll_walk *to;
+    struct descriptor_walk *to;
+    struct pipes pipes;
+    bool pipes_seen, pipes_only;        /* stopped: pipes are looked at in a walk of their own */
     uint64_t *seen;             /* running: a bit a number, epolls that were read; else NULL */
 };
 
 enum { SEEN_NUMBERS = 8192 };
 
 #define HALF (PROC_SCRATCH_BYTES / 2)
+#define PIPE_MARGIN (2 * sizeof(uintptr_t))
 
 /* The lines "tfd: N events: HEX data: HEX ..." of an epoll descriptor. */
 static bool visit_watches(const struct fd_walk *walk, const char *number)
@@ -61,7 +69,7 @@ static bool visit_watches(const struct fd_walk *walk, const char *number)
     return !lines.failed;
 }
 
-/* May this descriptor be an epoll?  fstat costs a third of readlinkat. */
+/* May this descriptor be one that we look at?  fstat costs a third of readlinkat. */
 static bool worth_a_look(const struct fd_walk *walk, const char *number)
 {
     struct stat status;
@@ -69,7 +77,7 @@ static bool worth_a_look(const struct fd_walk *walk, const char *number)
     if (!walk->ours || walk->anonymous_device == 0)
         return true;
     return sys_call2(SYS_fstat, (long)parse_decimal(number), (long)&status) != 0 ||
-           status.st_dev == walk->anonymous_device;
+           status.st_dev == walk->anonymous_device || S_ISFIFO(status.st_mode);
 }
 
 static bool visit_epoll(const struct fd_walk *walk, const char *name)
@@ -84,6 +92,41 @@ static bool visit_epoll(const struct fd_walk *walk, const char *name)
     if (noted)
         walk->seen[number / 64] |= (uint64_t)1 << number % 64;
     return true;
+}
+
+/* A word may stand anywhere among the bytes, also across two pieces. */
+static void visit_pipe(struct fd_walk *walk, const char *number)
+{
+    size_t left = pipes_copy(&walk->pipes, (int)parse_decimal(number)), begun = 0;
+
+    while (left > 0) {
+        size_t got = pipes_read(&walk->pipes, walk->text + begun, HALF - PIPE_MARGIN - begun);
+        size_t count = begun + got;
+
+        if (got == 0) {
+            pipes_close(&walk->pipes);  /* with what is left in it */
+            return;
+        }
+        memset(walk->text + count, 0, sizeof(uintptr_t));
+        walk->to->visit_pipe(walk->to->context, walk->text, count);
+        begun = count < sizeof(uintptr_t) ? count : sizeof(uintptr_t) - 1;
+        memmove(walk->text, walk->text + count - begun, begun);
+        left -= got < left ? got : left;
+    }
+}
+
+/* Of other tables than the caller's only that of the process can be reached. */
+static bool may_visit_pipes(const struct fd_walk *walk)
+{
+    return walk->to->visit_pipe != NULL && (walk->ours || strcmp(walk->process, "self") == 0);
+}
+
+static void note_pipe(struct fd_walk *walk, const char *number)
+{
+    if (walk->to->running || walk->pipes_only)
+        visit_pipe(walk, number);
+    else
+        walk->pipes_seen = true;
 }
 
 static bool visit_descriptor(struct fd_walk *walk, const char *number)
@@ -104,7 +147,10 @@ static bool visit_descriptor(struct fd_walk *walk, const char *number)
     if (after_prefix(target, "anon_inode:[userfaultfd]") != NULL &&
         !(walk->ours && (int)parse_decimal(number) == walk->to->own_userfault))
         walk->to->userfault_seen = true;
-    return after_prefix(target, "anon_inode:[eventpoll]") == NULL || visit_epoll(walk, number);
+    if (after_prefix(target, "pipe:[") != NULL && may_visit_pipes(walk))
+        note_pipe(walk, number);
+    return walk->pipes_only || after_prefix(target, "anon_inode:[eventpoll]") == NULL ||
+           visit_epoll(walk, number);
 }
 
 static bool walk_descriptors(struct fd_walk *walk)
@@ -167,6 +213,7 @@ static bool open_table(struct fd_walk *walk, const char *process)
     if (walk->directory < 0)
         return false;
     walk->ours = lists_own_table(walk->directory);
+    pipes_begin(&walk->pipes, walk->ours);
     return true;
 }
 
@@ -174,6 +221,12 @@ static bool visit_table(struct fd_walk *walk)
 {
     bool complete = walk_descriptors(walk);
 
+    if (complete && walk->pipes_seen && !walk->to->userfault_seen) {
+        walk->pipes_only = true;
+        complete = sys_call3(SYS_lseek, walk->directory, 0, SEEK_SET) == 0 && walk_descriptors(walk);
+        walk->pipes_only = walk->pipes_seen = false;
+    }
+    pipes_close(&walk->pipes);
     sys_close(walk->directory);
     return complete;
 }
@@ -240,7 +293,7 @@ static bool visit_program(struct fd_walk *walk)
     return visit_without_first_thread(walk);
 }
 
-bool proc_visit_epoll(char *scratch, struct epoll_walk *to)
+bool proc_visit_descriptors(char *scratch, struct descriptor_walk *to)
 {
     uint64_t seen[SEEN_NUMBERS / 64] = { 0 };
     struct fd_walk walk = {

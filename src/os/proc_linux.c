@@ -9,15 +9,16 @@
 
 #include "os/proc_lines.h"
 
-#define RINGS "anon_inode:[io_uring]"
-/* Where they are in it: IORING_OFF_SQES. */
+#define URING "anon_inode:[io_uring]"
+#define AIO "/[aio]"
+/* Where io_uring maps its requests: IORING_OFF_SQES. */
 #define OFFSET_REQUESTS 0x10000000u
 
 /* Shared mappings of memory.  What they hold is gone when the last process that maps them is, so
- * programs keep pointers there.  [aio] and io_uring: completions not yet fetched. */
+ * programs keep pointers there.  Rings: completions not yet fetched. */
 static const char *const memory_names[] = {
     "/dev/zero (deleted)", "/memfd:", "/SYSV", "/dev/shm/", "[anon_shmem:", "/anon_hugepage",
-    RINGS, "/[aio]",
+    URING, AIO,
 };
 
 static bool is_memory(const char *name)
@@ -31,7 +32,7 @@ static bool is_memory(const char *name)
 
 static enum mapping_kind classify_shared(const char *name, uintptr_t offset)
 {
-    if (offset == OFFSET_REQUESTS && after_prefix(name, RINGS) != NULL)
+    if (offset == OFFSET_REQUESTS && after_prefix(name, URING) != NULL)
         return MAPPING_REQUESTS;
     return is_memory(name) ? MAPPING_MEMORY : MAPPING_FOREIGN;
 }
@@ -82,8 +83,10 @@ static bool parse_line(const char *line, struct mapping *mapping)
     at = skip_field(at);
     at = skip_field(at);            /* device */
     bool has_file = *at != '0';     /* inode numbers of files begin with another digit */
+    const char *name = skip_field(at);
 
-    mapping->kind = (uint8_t)classify(shared, has_file, skip_field(at), offset);
+    mapping->kind = (uint8_t)classify(shared, has_file, name, offset);
+    mapping->is_aio = shared && after_prefix(name, AIO) != NULL;
     return mapping->low < mapping->high;
 }
 
@@ -149,6 +152,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
     table->count = 0;
     table->watched_unreadable = false;
     table->rings = 0;
+    table->aio_seen = false;
     if (!lines_open(&lines, "/proc/thread-self/maps", scratch, PROC_SCRATCH_BYTES))
         return false;
     while (sane && (line = lines_next(&lines)) != NULL) {
@@ -158,6 +162,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
         if (sane) {
             add_mapping(table, &mapping);
             table->rings += mapping.kind == MAPPING_REQUESTS;
+            table->aio_seen |= mapping.is_aio;
         }
     }
     lines_close(&lines);

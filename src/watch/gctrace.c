@@ -66,8 +66,7 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
                       const struct gctrace_context *context)
 {
     if (report->abandoned != NULL)
-        return fmt_format(out, bytes, "gc: cycle abandoned%s: %s\n",
-                          report->hopeless ? ", and no more collections" : "", report->abandoned);
+        return fmt_format(out, bytes, "gc: cycle abandoned: %s\n", report->abandoned);
     uint64_t since_start = (report->start_ns - context->start_ns) / NS_PER_MS;
     size_t used = fmt_format(out, bytes, "gc %lu @%lu.%03lus %u%%: %s+%s+%s ms clock, ",
                              report->number, since_start / 1000, since_start % 1000,
@@ -78,11 +77,12 @@ size_t gctrace_format(char *out, size_t bytes, const struct cycle_report *report
                        ms(report->setup_ns * context->cpus).text, ms(report->mark_cpu_ns).text,
                        ms(report->termination_ns * context->cpus).text);
     used += fmt_format(out + used, bytes - used,
-                       "%lu->%lu->%lu MB, %lu MB goal, %lu MB stacks, %lu MB globals, %u P%s [%s]\n",
+                       "%lu->%lu->%lu MB, %lu MB goal, %lu MB stacks, %lu MB globals, %u P%s%s [%s]\n",
                        report->heap_before >> 20, report->heap_after_mark >> 20,
                        report->heap_live >> 20, report->goal >> 20, report->stack_bytes >> 20,
                        report->root_bytes >> 20, context->cpus,
                        report->forced ? " (forced)" : report->fruitless ? " (fruitless)" : "",
+                       report->spared ? " (spared)" : "",
                        method_names[report->method]);
     return used;
 }

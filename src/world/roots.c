@@ -156,12 +156,13 @@ static bool visit_kernel(struct roots_scan *scan)
     return seen || roots_visit_held(scan, false, -1, &foreign);
 }
 
-bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why)
+bool roots_visit(root_visitor visit, void *context, enum which_roots which, const char **why)
 {
     struct roots_scan scan;
 
     roots_scan_begin(&scan, visit, context);
-    scan.tracked = tracked;
+    scan.tracked = which == ROOTS_TRACKED;
+    scan.lasting = which == ROOTS_LASTING;
     roots_open_pagemap(&scan);
     bool complete = read_mappings(&scan) && visit_tasks(&scan) &&
                     roots_visit_mappings(&scan) && visit_kernel(&scan) &&
@@ -169,7 +170,7 @@ bool roots_visit(root_visitor visit, void *context, bool tracked, const char **w
 
     roots_scan_end(&scan);
     buffers.stats = scan.stats;
-    if (tracked)
+    if (scan.tracked)
         buffers.stats.data_bytes = max_size(roots_running.data_bytes, scan.stats.data_bytes);
     *why = complete ? NULL : scan.why;
     return complete;

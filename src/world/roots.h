@@ -4,8 +4,7 @@
  *            tasks, every readable private mapping that is not ours (data, bss,
  *            brk, TLS, the program's own mmaps; anonymous pages only, resident
  *            ones only), memory shared without a file, what only the kernel
- *            holds (epoll data, timers), and registered ranges.  What is left to
- *            io_uring cannot be had; that it was is found out.
+ *            holds (epoll data, timers, what waits in pipes), and registered ranges.
  * LOCKING    roots_gather and roots_visit: one cycle at a time, world stopped for
  *            roots_visit.  Registration: ROOTS.
  * INVARIANT  (I8) when something cannot be read, roots_visit returns false and
@@ -31,16 +30,17 @@ typedef void (*root_visitor)(void *context, enum root_kind kind, const uintptr_t
 
 /* Reserves buffers.  World running.  False: no memory. */
 bool roots_gather(void);
-/* Visits all roots; the world is stopped.  Large ranges come in pieces of at most 128 KiB, so that
- * they can be shared out.  *why says what could not be read.  tracked: of the mappings that
- * roots_visit_running has armed in this cycle only what was written since is visited, and
- * what only the kernel holds is left out when roots_visit_running has visited it. */
-bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why);
+enum which_roots {
+    ROOTS_ALL,
+    ROOTS_TRACKED,              /* of the mappings that roots_visit_running has armed in this cycle only
+                                 * what was written since; what only the kernel holds not at all, if
+                                 * roots_visit_running has visited it */
+    ROOTS_LASTING,              /* all but what waits in pipes, which a cycle need not have seen */
+};
 
-/* World stopped, all that the roots lead to is marked, after roots_visit or roots_visit_uncopied: does a
- * request of io_uring name what is_lost is true for, so that the kernel alone has its address?  In doubt
- * yes. */
-bool roots_left_to_kernel(bool (*is_lost)(uintptr_t word));
+/* Visits roots; the world is stopped.  Large ranges come in pieces of at most 128 KiB, so that
+ * they can be shared out.  *why says what could not be read. */
+bool roots_visit(root_visitor visit, void *context, enum which_roots which, const char **why);
 
 /* --- a cycle that marks beside the running program: see roots_running.c --- */
 
@@ -63,12 +63,18 @@ size_t roots_visit_written(root_visitor visit, void *context);
  * that pays where one page in six is written until the next cycle: in a table that is being filled. */
 void roots_disarm(struct userfault *userfault);
 
+/* World stopped, all that the roots lead to is marked: may the kernel have the only address of something
+ * in a request to io_uring or libaio, or was roots_kernel_will_hide called?  is_lost: the word names an
+ * object that was not reached.  Mappings as they were when the roots were last visited. */
+bool roots_kernel_hides(bool (*is_lost)(uintptr_t word));
+void roots_kernel_will_hide(void);
+
 bool roots_add(const void *low, const void *high);
 /* Removes whatever of [low, high) was registered. */
 void roots_remove(const void *low, const void *high);
 
 struct roots_stats { size_t stack_bytes, data_bytes; };
-/* Bytes visited by the last roots_visit; if it was tracked, data_bytes are those that
+/* Bytes visited by the last roots_visit; if it was of ROOTS_TRACKED, data_bytes are those that
  * roots_visit_running visited. */
 struct roots_stats roots_stats_last(void);
 

@@ -1,10 +1,15 @@
 /* roots_kernel.c -- words that only the kernel holds; see roots_scan.h
  *
+ * What waits in a pipe is on its way to a thread that reads it, and may have to wait for long.  The rule that
+ * a malloc block must be found unreachable by two cycles covers what comes into the pipe after a cycle has
+ * looked, and what cannot be looked at.
+ *
  * epoll_event.data and sigevent.sigev_value are in no memory of the process
  * between the call that stored them and the one that delivers them.  So is the address
  * of an alternate signal stack; a thread stopped by signal has it in its frame, for
  * parked ones it was noted when it was set.
  */
+#include "base/bits.h"
 #include "world/roots_scan.h"
 
 struct word_batch {
@@ -47,13 +52,23 @@ void roots_visit_alternate_stacks(struct roots_scan *scan)
     flush(&batch);
 }
 
+/* The words of a message may stand anywhere. */
+static void take_bytes(void *context, const char *bytes, size_t count)
+{
+    struct word_batch *batch = context;
+    uintptr_t low = (uintptr_t)bytes;
+
+    roots_emit(batch->scan, ROOT_CODE, low, align_up(low + count, sizeof(uintptr_t)), ACCESS_LOAD);
+}
+
 bool roots_visit_held(struct roots_scan *scan, bool running, int userfault, bool *foreign)
 {
     struct word_batch batch = { .scan = scan, .used = 0 };
-    struct epoll_walk walk = {
-        .running = running, .own_userfault = userfault, .visit = take_word, .context = &batch,
+    struct descriptor_walk walk = {
+        .running = running, .own_userfault = userfault, .visit = take_word,
+        .visit_pipe = scan->lasting ? NULL : take_bytes, .context = &batch,
     };
-    bool complete = proc_visit_epoll(scan->scratch, &walk);
+    bool complete = proc_visit_descriptors(scan->scratch, &walk);
 
     *foreign = !complete || walk.userfault_seen;
     if (!complete) {

@@ -43,6 +43,7 @@ struct roots_scan {
     struct pagemap pagemap;
     bool without_pagemap;
     bool tracked;                   /* what is covered and was not written since is left out */
+    bool lasting;                   /* what waits in pipes is left out */
     uint32_t keys;                  /* host_open_keys */
     struct remote remote;
     struct roots_stats stats;
@@ -88,7 +89,7 @@ bool roots_visit_mappings(struct roots_scan *scan);
 /* The same, of one mapping: every page in memory or swapped out, whoever shares it. */
 bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping);
 void roots_visit_alternate_stacks(struct roots_scan *scan);
-/* Epoll data and timers.  userfault: the caller's own descriptor of that kind, -1: none.
+/* Epoll data, timers, pipes.  userfault: the caller's own descriptor of that kind, -1: none.
  * *foreign: the program tracks memory itself. */
 bool roots_visit_held(struct roots_scan *scan, bool running, int userfault, bool *foreign);
 bool roots_visit_registered(struct roots_scan *scan);
@@ -147,7 +148,7 @@ void roots_order_cuts(struct roots_scan *scan);
 
 /* What the running walk has done in this cycle, for the stop. */
 struct roots_running {
-    bool held_visited;              /* epoll data and timers */
+    bool held_visited;              /* epoll data, timers, pipes */
     size_t data_bytes;
 };
 

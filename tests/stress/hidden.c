@@ -7,7 +7,13 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <gcalloc.h>
+#include <linux/aio_abi.h>
+#include <linux/io_uring.h>
+#include <mqueue.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -219,17 +225,161 @@ static void timer_put(uintptr_t block)
                               .sigev_value.sival_ptr = (void *)block };
     timer_create(CLOCK_MONOTONIC, &event, &timer);
 }
-static uintptr_t timer_get(void)
+static uintptr_t value_of_signal(void)
 {
-    struct itimerspec soon = { .it_value.tv_nsec = 1000000 };
     siginfo_t info;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR2);
-    timer_settime(timer, 0, &soon, NULL);
     while (sigwaitinfo(&set, &info) < 0)
         continue;
     return (uintptr_t)info.si_value.sival_ptr;
+}
+static uintptr_t timer_get(void)
+{
+    struct itimerspec soon = { .it_value.tv_nsec = 1000000 };
+    timer_settime(timer, 0, &soon, NULL);
+    return value_of_signal();
+}
+
+static void pending_put(uintptr_t block)
+{
+    sigqueue(getpid(), SIGUSR2, (union sigval){ .sival_ptr = (void *)block });
+}
+static void pending_thread_put(uintptr_t block)
+{
+    pthread_sigqueue(pthread_self(), SIGUSR2, (union sigval){ .sival_ptr = (void *)block });
+}
+
+/* Where the kernel does not have what the place needs: the block is kept another way. */
+static int missing;
+static void do_without(uintptr_t block, const char *what)
+{
+    printf("SKIP %s: %s\n", what, strerror(errno));
+    missing = 1;
+    bss_word = block;
+}
+
+/* Behind a byte of something else, and so much that it takes more than one look. */
+static int message_pipe[2];
+static char message[60001 + sizeof(uintptr_t)];
+static void pipe_put(uintptr_t block)
+{
+    memset(message, 'x', sizeof message);
+    memcpy(message + 60001, &block, sizeof block);
+    if (pipe(message_pipe) != 0 || write(message_pipe[1], message, sizeof message) != sizeof message)
+        abort();
+    memset(message, 0, sizeof message);
+}
+static uintptr_t pipe_get(void)
+{
+    if (read(message_pipe[0], message, sizeof message) != sizeof message)
+        abort();
+    uintptr_t block = packed_word(message + 60001);
+    close(message_pipe[0]);
+    close(message_pipe[1]);
+    return block;
+}
+
+static mqd_t queue;
+static void queue_put(uintptr_t block)
+{
+    struct mq_attr attributes = { .mq_maxmsg = 1, .mq_msgsize = 1 };
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2,
+                              .sigev_value.sival_ptr = (void *)block };
+    char name[32];
+    snprintf(name, sizeof name, "/hidden.%d", getpid());
+    queue = mq_open(name, O_CREAT | O_RDWR, 0600, &attributes);
+    missing = 0;
+    if (queue == (mqd_t)-1 || mq_unlink(name) != 0 || mq_notify(queue, &event) != 0)
+        do_without(block, "mq_notify");
+}
+static uintptr_t queue_get(void)
+{
+    if (missing)
+        return bss_word;
+    mq_send(queue, "x", 1, 0);
+    uintptr_t block = value_of_signal();
+    mq_close(queue);
+    return block;
+}
+
+/* A ring with room for one request: the second one overwrites the first, which the kernel has taken. */
+static int request_pipe[2], idle_pipe[2];
+static struct {
+    int fd;
+    char *memory;
+    size_t bytes;
+    struct io_uring_params parameters;
+    struct io_uring_sqe *request;
+} uring;
+static uint32_t *uring_word(uint32_t offset) { return (uint32_t *)(uring.memory + offset); }
+static void uring_poll(int fd, uintptr_t data)
+{
+    *uring.request = (struct io_uring_sqe){ .opcode = IORING_OP_POLL_ADD, .fd = fd,
+                                            .poll_events = POLLIN, .user_data = data };
+    uring_word(uring.parameters.sq_off.array)[0] = 0;
+    __atomic_fetch_add(uring_word(uring.parameters.sq_off.tail), 1, __ATOMIC_RELEASE);
+    if (syscall(SYS_io_uring_enter, uring.fd, 1, 0, 0, NULL, 0) != 1)
+        abort();
+}
+static void uring_put(uintptr_t block)
+{
+    memset(&uring, 0, sizeof uring);
+    uring.fd = (int)syscall(SYS_io_uring_setup, 1, &uring.parameters);
+    missing = 0;
+    if (uring.fd < 0) {
+        do_without(block, "io_uring");
+        return;
+    }
+    if (pipe(request_pipe) != 0 || pipe(idle_pipe) != 0)
+        abort();
+    uring.bytes = uring.parameters.cq_off.cqes +
+                  uring.parameters.cq_entries * sizeof(struct io_uring_cqe);
+    uring.memory = mmap(NULL, uring.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd,
+                        IORING_OFF_SQ_RING);
+    uring.request = mmap(NULL, sizeof *uring.request, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd,
+                         IORING_OFF_SQES);
+    uring_poll(request_pipe[0], block);
+    uring_poll(idle_pipe[0], 0);
+}
+static uintptr_t uring_get(void)
+{
+    if (missing)
+        return bss_word;
+    if (write(request_pipe[1], "x", 1) != 1 ||
+        syscall(SYS_io_uring_enter, uring.fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+        return 0;
+    uintptr_t block = ((struct io_uring_cqe *)(uring.memory + uring.parameters.cq_off.cqes))->user_data;
+    munmap(uring.request, sizeof *uring.request);
+    munmap(uring.memory, uring.bytes);
+    close(uring.fd);
+    return block;
+}
+
+static aio_context_t aio;
+static void aio_put(uintptr_t block)
+{
+    struct iocb request = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = POLLIN, .aio_data = block };
+    struct iocb *requests[] = { &request };
+    if (pipe(request_pipe) != 0)
+        abort();
+    request.aio_fildes = (uint32_t)request_pipe[0];
+    missing = 0;
+    aio = 0;
+    if (syscall(SYS_io_setup, 1, &aio) != 0 || syscall(SYS_io_submit, aio, 1, requests) != 1)
+        do_without(block, "libaio");
+}
+static uintptr_t aio_get(void)
+{
+    struct io_event event;
+    if (missing)
+        return bss_word;
+    if (write(request_pipe[1], "x", 1) != 1 ||
+        syscall(SYS_io_getevents, aio, 1, 1, &event, NULL) != 1)
+        return 0;
+    syscall(SYS_io_destroy, aio);
+    return event.data;
 }
 
 static ucontext_t here, there;
@@ -393,6 +543,12 @@ static const struct place places[] = {
     { "jmp_buf", jump_put, nothing_get },
     { "epoll data", epoll_put, epoll_get },
     { "timer value", timer_put, timer_get },
+    { "pipe", pipe_put, pipe_get },
+    { "value of a pending signal", pending_put, value_of_signal },
+    { "value of a thread's pending signal", pending_thread_put, value_of_signal },
+    { "message queue's notification", queue_put, queue_get },
+    { "request of io_uring", uring_put, uring_get },
+    { "request of libaio", aio_put, aio_get },
     { "coroutine stack", coroutine_put, coroutine_get },
     { "stack of a sleeping thread", stack_put, thread_get },
     { "register of a running thread", register_put, thread_get },

@@ -37,7 +37,7 @@ enum { FAKE_THREADS = 4, FAKE_ROOTS = 1 << 16, FAKE_STACK = 64 };
 static struct thread fake_threads[FAKE_THREADS];
 static uintptr_t fake_roots[FAKE_ROOTS];        /* ROOT_DATA */
 static uintptr_t fake_stack[FAKE_STACK];        /* ROOT_STACK */
-static bool fake_stop_fails, fake_roots_fail;
+static bool fake_stop_fails, fake_roots_fail, fake_kernel_hides;
 static int fake_failing_stop;                   /* 2: the second stop from now on fails */
 static struct stopped_task fake_stopped;        /* the only one, if it has a stack pointer */
 static bool fake_own_task;                      /* cycles mark beside the program, if they can */
@@ -190,6 +190,12 @@ bool roots_gather(void)
     return true;
 }
 
+bool roots_kernel_hides(bool (*is_lost)(uintptr_t word))
+{
+    (void)is_lost;
+    return fake_kernel_hides;
+}
+
 /* Data roots go through a buffer that is overwritten after each call, as copies do. */
 static void fake_visit_data(root_visitor visit, void *context)
 {
@@ -204,20 +210,13 @@ static void fake_visit_data(root_visitor visit, void *context)
 }
 
 /* None of the roots are tracked. */
-bool roots_visit(root_visitor visit, void *context, bool tracked, const char **why)
+bool roots_visit(root_visitor visit, void *context, enum which_roots which, const char **why)
 {
-    (void)tracked;
+    (void)which;
     visit(context, ROOT_STACK, fake_stack, fake_stack + FAKE_STACK);
     fake_visit_data(visit, context);
     *why = "told to fail";
     return !fake_roots_fail;
-}
-
-static uintptr_t fake_left_to_kernel;
-
-bool roots_left_to_kernel(bool (*is_lost)(uintptr_t word))
-{
-    return is_lost(fake_left_to_kernel);
 }
 
 void roots_visit_stacks(root_visitor visit, void *context)

@@ -132,7 +132,7 @@ static NOINLINE bool visit_with(uintptr_t sp)
     tasks[0].sp = sp;
     assert_true(roots_gather());
     uint64_t start = host_clock_ns();
-    bool complete = roots_visit(look, NULL, tracked, &why);
+    bool complete = roots_visit(look, NULL, tracked ? ROOTS_TRACKED : ROOTS_ALL, &why);
 
     visit_ns = host_clock_ns() - start;
     return complete;

@@ -689,12 +689,6 @@ static void test_failures_change_nothing(void **state)
     assert_false(cycle_run(true, true, &fake_hooks, &report));
     check_forgotten(&report, "told to fail");
     fake_roots_fail = false;
-    assert_false(report.hopeless);
-    fake_left_to_kernel = word_of(hidden);      /* which holder alone names, and nothing names holder */
-    assert_false(cycle_run(true, true, &fake_hooks, &report));
-    assert_true(report.hopeless);
-    check_forgotten(&report, report.abandoned);
-    fake_left_to_kernel = 0;
     assert_int_equal(fake_was_late, 0);
     fake_cleaning = stop_no_more;       /* also not to say that it is over */
     assert_false(cycle_run(true, true, &fake_hooks, &report));

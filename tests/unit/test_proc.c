@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -148,6 +149,22 @@ static void the_excluded_range_is_cut_out_of_a_mapping(void **state)
     assert_int_equal(kind_of(&table, memory + 3 * 4096 - 1), -1);
     assert_int_equal(kind_of(&table, memory + 3 * 4096), MAPPING_ANONYMOUS);
     munmap(memory, 6 * 4096);
+}
+
+static void rings_of_requests_are_seen(void **state)
+{
+    aio_context_t context = 0;
+
+    (void)state;
+    assert_false(read_table(0, 0).aio_seen);
+    if (syscall(SYS_io_setup, 1, &context) != 0)
+        skip();                     /* a kernel without it */
+    struct mapping_table table = read_table(0, 0);
+
+    assert_true(table.aio_seen);
+    assert_int_equal(kind_of(&table, (void *)context), MAPPING_MEMORY);
+    syscall(SYS_io_destroy, context);
+    assert_false(read_table(0, 0).aio_seen);
 }
 
 static void too_many_mappings_are_counted(void **state)
@@ -381,11 +398,11 @@ static int times_in_epoll(uintptr_t word)
 {
     struct expectation wanted = { word, 0 };
 
-    struct epoll_walk walk = {
+    struct descriptor_walk walk = {
         .own_userfault = -1, .visit = count_word, .context = &wanted,
     };
 
-    assert_true(proc_visit_epoll(scratch, &walk));
+    assert_true(proc_visit_descriptors(scratch, &walk));
     return wanted.times;
 }
 
@@ -456,6 +473,7 @@ int main(void)
         cmocka_unit_test(a_read_error_is_reported),
         cmocka_unit_test(mappings_are_classified),
         cmocka_unit_test(the_excluded_range_is_cut_out_of_a_mapping),
+        cmocka_unit_test(rings_of_requests_are_seen),
         cmocka_unit_test(too_many_mappings_are_counted),
         cmocka_unit_test(written_pages_are_listed),
         cmocka_unit_test(zero_pages_and_file_pages_are_not_listed),

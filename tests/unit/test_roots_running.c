@@ -570,12 +570,12 @@ static int cycle_with_own_table(void)
         return 5;
     plant(memory + 4096, 27);
     memset(seen_as, 0, sizeof seen_as);
-    if (!roots_visit(look, NULL, true, &why) || times_seen(27) != 1)
+    if (!roots_visit(look, NULL, ROOTS_TRACKED, &why) || times_seen(27) != 1)
         return 6;
     int copies = times_seen(26);        /* dead ones, on stacks */
 
     memset(seen_as, 0, sizeof seen_as);
-    if (!roots_visit(look, NULL, false, &why) || times_seen(26) <= copies)
+    if (!roots_visit(look, NULL, ROOTS_ALL, &why) || times_seen(26) <= copies)
         return 7;
     return 0;
 }

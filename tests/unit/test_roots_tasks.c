@@ -245,7 +245,7 @@ static bool bare_result;
 
 static void bare_body(void)
 {
-    bare_result = roots_visit(look, NULL, false, &why);
+    bare_result = roots_visit(look, NULL, ROOTS_ALL, &why);
     sys_call1(SYS_exit, 0);
 }
 

@@ -9,6 +9,7 @@ static int setup(void **state)
     fake_clear_roots();
     options.poison = 0;
     options.mode = MODE_COLLECT;
+    fake_kernel_hides = false;
     fake_open_magazines();
     return 0;
 }
@@ -234,9 +235,11 @@ static void check_row(struct object at, char after)
 
 static void test_the_rule(void **state)
 {
-    static const struct { enum mode mode; enum kind kind; } whose[] = {
-        { MODE_COLLECT, KIND_MALLOC }, { MODE_COLLECT, KIND_GC }, { MODE_COLLECT, KIND_NOSCAN },
-        { MODE_MANUAL, KIND_MALLOC }, { MODE_MANUAL, KIND_GC },
+    static const struct { enum mode mode; enum kind kind; bool hidden; } whose[] = {
+        { MODE_COLLECT, KIND_MALLOC, false }, { MODE_COLLECT, KIND_GC, false },
+        { MODE_COLLECT, KIND_NOSCAN, false }, { MODE_MANUAL, KIND_MALLOC, false },
+        { MODE_MANUAL, KIND_GC, false },
+        { MODE_COLLECT, KIND_MALLOC, true }, { MODE_COLLECT, KIND_GC, true },
     };
     enum { COUNT = sizeof rows / sizeof rows[0] };
 
@@ -247,6 +250,7 @@ static void test_the_rule(void **state)
         struct object at[COUNT];
 
         options.mode = whose[w].mode;
+        fake_kernel_hides = whose[w].hidden;
         for (size_t i = 0; i < count; i++) {
             at[i] = object_at((uintptr_t)fake_alloc(whose[w].kind, 160));
             fake_roots[i] = span_slot_address(at[i].span, at[i].slot);
@@ -257,7 +261,9 @@ static void test_the_rule(void **state)
         for (size_t i = 0; i < count; i++)
             sweep_span(at[i].span);
         for (size_t i = 0; i < count; i++)
-            check_row(at[i], rule ? rows[i].after : rows[i].after_manual);
+            check_row(at[i], !rule             ? rows[i].after_manual
+                             : whose[w].hidden ? 'a'
+                                               : rows[i].after);
         sweep_all();
         check_all_spans();
         teardown(state);
