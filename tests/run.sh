@@ -53,7 +53,7 @@ unit_sources() {
     case $1 in
     test_proc | test_options | test_host | test_lock) echo $base $os ;;
     test_roots*) echo $base $os src/heap/arena.c src/heap/ceded.c src/world/roots*.c ;;
-    test_heap | test_huge | test_pages) echo $base $os $heap ;;
+    test_heap | test_huge | test_pages | test_ready_release) echo $base $os $heap ;;
     test_stop_handlers) echo $base $os $heap $world src/api/wrap_signal.c ;;
     test_thread | test_stop*) echo $base $os $heap $world ;;
     test_worklist) echo $base $os $heap src/gc/worklist.c ;;
