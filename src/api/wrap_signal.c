@@ -23,6 +23,8 @@
  */
 #define _GNU_SOURCE
 #include <signal.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #include "api/wrap.h"
@@ -226,17 +228,71 @@ SIGNAL_SETTER(sysv_signal)
 SIGNAL_SETTER(__sysv_signal)
 SIGNAL_SETTER(sigset)
 
+/* The kernel puts up to 3.5 KiB of registers (11 where there is AMX) on an alternate stack, and kills the
+ * process if they do not fit.  A program whose stack is smaller, as MINSIGSTKSZ once was, gets away with it
+ * as long as no signal comes; but ours does. */
+enum {
+    SPARE_BYTES = 32 << 10,
+    HANDLER_BYTES = 2 << 10,            /* what our own handler needs on top */
+    KERNEL_LEAST = 2048,                /* less is refused */
+    AUX_MINSIGSTKSZ = 51,
+};
+
+static bool is_too_small(const stack_t *stack)
+{
+    return (stack->ss_flags & SS_DISABLE) == 0 && stack->ss_size >= KERNEL_LEAST &&
+           stack->ss_size < getauxval(AUX_MINSIGSTKSZ) + HANDLER_BYTES;
+}
+
+static bool have_spare(struct thread *thread)
+{
+    if (thread->spare_alternate != 0)
+        return true;
+    long at = sys_call6(SYS_mmap, 0, SPARE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0);
+
+    thread->spare_alternate = sys_failed(at) ? 0 : (uintptr_t)at;
+    return !sys_failed(at);
+}
+
 /* Only the kernel knows the alternate stack, which may be a malloc block that nothing else
- * points to.  vfork's child sets its own, not its parent's. */
-EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+ * points to.  vfork's child sets its own, not its parent's.  No signal finds the small stack; what the kernel
+ * has not accepted need not be readable. */
+static int set_alternate(struct thread *thread, const stack_t *stack, stack_t *old)
 {
     static void *cache;
-    int result = WRAP_REAL(cache, sigaltstack)(stack, old);
-    struct thread *thread;
+    __typeof__(&sigaltstack) real = WRAP_REAL(cache, sigaltstack);
 
-    if (result == 0 && stack != NULL && (thread = thread_attach()) != NULL &&
-        !wrap_is_stranger(thread))
-        thread->alternate_stack =
-            (stack->ss_flags & SS_DISABLE) != 0 ? 0 : (uintptr_t)stack->ss_sp;
+    if (thread == NULL || wrap_is_stranger(thread))
+        return real(stack, old);
+    uint64_t mask = signals_block_all();
+    stack_t copy;
+
+    if (stack != NULL && stack == old) {
+        copy = *stack;
+        stack = &copy;
+    }
+    int result = real(stack, old);
+
+    if (result == 0 && old != NULL && old->ss_sp != NULL &&
+        (uintptr_t)old->ss_sp == thread->spare_alternate) {
+        old->ss_sp = (void *)thread->alternate_stack;
+        old->ss_size = thread->alternate_bytes;
+    }
+    if (result == 0 && stack != NULL) {
+        bool none = (stack->ss_flags & SS_DISABLE) != 0;
+
+        thread->alternate_bytes = none ? 0 : stack->ss_size;
+        thread->alternate_stack = none ? 0 : (uintptr_t)stack->ss_sp;
+        if (is_too_small(stack) && have_spare(thread))
+            real(&(stack_t){ .ss_sp = (void *)thread->spare_alternate, .ss_size = SPARE_BYTES,
+                             .ss_flags = stack->ss_flags }, NULL);
+    }
+    signals_restore(mask);
     return result;
+}
+
+EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+{
+    return set_alternate(thread_attach(), stack, old);
 }

@@ -129,7 +129,8 @@ static void reset_thread(struct thread *thread)
     thread->stack_high = 0;
     thread->own_low = 0;
     thread->alternate_stack = 0;
-    thread->copy_low = 0;
+    thread->alternate_bytes = 0;
+    thread->copy_low = thread->copy_high = 0;
     thread->handled_rip = 0;
     thread->handled_rsp = 0;
     thread->rewound = (struct rewound){ 0 };

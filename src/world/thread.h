@@ -51,6 +51,8 @@ struct thread {
     uintptr_t stack_high;       /* one past its highest byte */
     uintptr_t own_low;          /* from here to stack_high it is surely this thread's stack */
     uintptr_t alternate_stack;  /* what sigaltstack was told last, 0 when none; owner */
+    size_t alternate_bytes;
+    uintptr_t spare_alternate;  /* a mapping for when that is too small for any handler; 0: none; for ever */
     uint32_t stop_signals;      /* owner: how many stop signals it has answered */
     struct thread *next;        /* in the list of all structures; constant once linked */
     uint32_t process;           /* number of the process it was attached in (fork); THREADS */

@@ -198,6 +198,47 @@ static void alternate_stack(void)
     printf("ok alternate_stack\n");
 }
 
+/* As small as the kernel takes it: no handler fits on it where registers are large.  None comes. */
+static int small_ready, small_quit;
+
+static void use_small_stack(void *memory)
+{
+    stack_t stack = { .ss_sp = memory, .ss_size = 2048 }, seen, none = { .ss_flags = SS_DISABLE };
+
+    EXPECT(sigaltstack(&stack, NULL) == 0);
+    EXPECT(sigaltstack(NULL, &seen) == 0 && seen.ss_sp == memory && seen.ss_size == 2048);
+    EXPECT(seen.ss_flags == 0);
+    __atomic_store_n(&small_ready, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&small_quit, __ATOMIC_SEQ_CST))
+        ;
+    EXPECT(sigaltstack((const stack_t *)16, NULL) == -1 && errno == EFAULT);
+    EXPECT(sigaltstack(&none, &seen) == 0 && seen.ss_sp == memory && seen.ss_size == 2048);
+    EXPECT(sigaltstack(NULL, &seen) == 0 && (seen.ss_flags & SS_DISABLE) != 0);
+}
+
+static void *compute_with_small_stack(void *memory)
+{
+    use_small_stack(memory);
+    __atomic_store_n(&small_ready, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void small_alternate_stack(void)
+{
+    pthread_t thread;
+    void *memory = malloc(2048);
+
+    EXPECT(pthread_create(&thread, NULL, compute_with_small_stack, memory) == 0);
+    while (!__atomic_load_n(&small_ready, __ATOMIC_SEQ_CST))
+        poll(NULL, 0, 1);
+    for (int i = 0; i < 10 && gc_collect != NULL; i++)
+        EXPECT(gc_collect());
+    __atomic_store_n(&small_quit, 1, __ATOMIC_SEQ_CST);
+    pthread_join(thread, NULL);
+    free(memory);
+    printf("ok small_alternate_stack\n");
+}
+
 /* More handlers than anybody expects: functions made at run time. */
 static void many_handlers(void)
 {
@@ -407,6 +448,7 @@ int main(void)
     interrupt();
     change_context();
     alternate_stack();
+    small_alternate_stack();
     many_handlers();
     concurrent();
     set_in_handler();
