@@ -4,8 +4,8 @@
  *            in place of libc's of the same name, and call these in turn.  Three
  *            reasons to: a thread's beginning and end (wrap_pthread.c), calls
  *            that a stop signal would cut short (wrap_block*.c), and calls that
- *            change the rules for us (wrap_signal.c, wrap_exec.c, wrap_fork.c, wrap_kernel.c,
- *            wrap_memory.c, wrap_mremap.c).  wrap_syscall.c has all of them again, for those
+ *            change the rules for us (wrap_signal.c, wrap_context.c, wrap_exec.c, wrap_fork.c,
+ *            wrap_kernel.c, wrap_memory.c, wrap_mremap.c).  wrap_syscall.c has all of them again, for those
  *            who call the kernel by number.
  *
  * Blocked regions.  A call that may wait is made PARKED (world/thread.h): a stop then

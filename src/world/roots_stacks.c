@@ -12,6 +12,9 @@
  *   in [stack], owner unknown   [mapping, sp) dead, [sp, mapping end) stack
  *   in the heap                 none: the block it points into is marked, and scanned whole
  *
+ * A local array may serve as an alternate stack, or as a coroutine's.  Who runs on it has frames below, which
+ * have been interrupted, or wait to be switched back to: then nothing is dead.
+ *
  * Cuts that overlap were not understood (one coroutine's stack inside another's):
  * their union is live.
  */
@@ -52,8 +55,17 @@ bool roots_add_cut(struct roots_scan *scan, uintptr_t low, uintptr_t live, uintp
     return true;
 }
 
+/* May the stack pointer lie in a stack that is itself part of the thread's own? */
+static bool may_be_inside(const struct thread *thread, uintptr_t sp)
+{
+    uintptr_t top = sp + RED_ZONE;
+
+    return thread != NULL && (top - thread->alternate_stack <= thread->alternate_bytes ||
+                              (thread->context_stack != 0 && top >= thread->context_stack));
+}
+
 /* A stack pointer outside its thread's known stack, if it has one. */
-static bool cut_unknown_stack(struct roots_scan *scan, uintptr_t sp)
+static bool cut_unknown_stack(struct roots_scan *scan, uintptr_t sp, bool inside)
 {
     if (arena_owns(sp) || arena_owns(sp + RED_ZONE))
         return true;
@@ -63,7 +75,7 @@ static bool cut_unknown_stack(struct roots_scan *scan, uintptr_t sp)
         scan->why = "a stack pointer lies in no mapping";
         return false;
     }
-    uintptr_t live = mapping->kind == MAPPING_MAIN_STACK ? sp : mapping->low;
+    uintptr_t live = mapping->kind == MAPPING_MAIN_STACK && !inside ? sp : mapping->low;
 
     return roots_add_cut(scan, mapping->low, live, mapping->high);
 }
@@ -89,6 +101,7 @@ static bool visit_task(struct roots_scan *scan, const struct stopped_task *task)
     const struct thread *thread = task->thread;
     uintptr_t sp = align_down(task->sp, sizeof(uintptr_t));
     bool known = thread != NULL && thread->stack_low != 0;
+    bool inside = may_be_inside(thread, sp);
     bool home = known && sp + RED_ZONE > thread->stack_low && sp < thread->stack_high;
 
     if (task->frame_low < task->frame_high &&
@@ -99,10 +112,10 @@ static bool visit_task(struct roots_scan *scan, const struct stopped_task *task)
         roots_emit_word(scan, ROOT_STACK, sp + RED_ZONE);
     }
     if (home)
-        return cut_known_stack(scan, thread, sp);
+        return cut_known_stack(scan, thread, inside ? thread->stack_low : sp);
     if (known && !cut_known_stack(scan, thread, thread->stack_low))
         return false;
-    return cut_unknown_stack(scan, sp);
+    return cut_unknown_stack(scan, sp, inside);
 }
 
 /* Shell sort by low address (gaps of Ciura, 2001): in place, no recursion. */

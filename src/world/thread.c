@@ -130,6 +130,7 @@ static void reset_thread(struct thread *thread)
     thread->own_low = 0;
     thread->alternate_stack = 0;
     thread->alternate_bytes = 0;
+    thread->context_stack = 0;
     thread->copy_low = thread->copy_high = 0;
     thread->handled_rip = 0;
     thread->handled_rsp = 0;

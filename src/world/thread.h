@@ -53,6 +53,7 @@ struct thread {
     uintptr_t alternate_stack;  /* what sigaltstack was told last, 0 when none; owner */
     size_t alternate_bytes;
     uintptr_t spare_alternate;  /* a mapping for when that is too small for any handler; 0: none; for ever */
+    uintptr_t context_stack;    /* the lowest one inside its own that makecontext was told; owner */
     uint32_t stop_signals;      /* owner: how many stop signals it has answered */
     struct thread *next;        /* in the list of all structures; constant once linked */
     uint32_t process;           /* number of the process it was attached in (fork); THREADS */

@@ -4,6 +4,7 @@
  *          collections run, many blocks of the same size are made, and the block must be
  *          as it was.  The first case keeps blocks nowhere: nearly all of them must be gone, or
  *          the test could not fail (a stale word somewhere may keep one).
+ *          Last, frames below an alternate stack, or a coroutine's, that is a local array.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -612,6 +613,100 @@ static __attribute__((noinline)) void check(const struct place *place)
     failures += !good;
 }
 
+/* --- frames that wait below the stack pointer: of a thread that runs on one of its own local arrays --- */
+
+enum { HELD = 40, INNER_OTHERS = OTHERS / 4, INNER_BYTES = 128 << 10 };
+
+static uintptr_t held_complements[HELD];
+static int held_lost;
+
+/* A handler, or the body of a coroutine. */
+static void collect_inside(void)
+{
+    static void *others[INNER_OTHERS];
+
+    for (int i = 0; i < 3; i++)
+        gc_collect();
+    for (int i = 0; i < INNER_OTHERS; i++) {
+        others[i] = malloc(BYTES);
+        memset(others[i], 0x11, BYTES);
+        for (int k = 0; k < HELD; k++)
+            held_lost += (uintptr_t)others[i] == ~held_complements[k];
+    }
+    for (int i = 0; i < INNER_OTHERS; i++)
+        free(others[i]);
+    memset(others, 0, sizeof others);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    collect_inside();
+}
+
+static __attribute__((noinline)) void interrupt(void) { raise(SIGUSR1); }
+static __attribute__((noinline)) void switch_there(void) { swapcontext(&here, &there); }
+
+/* Holds blocks in its frame, and nowhere else, while what it calls runs above it. */
+static __attribute__((noinline)) void hold_below(void (*leave)(void))
+{
+    void *volatile held[HELD];
+
+    held_lost = 0;
+    for (int i = 0; i < HELD; i++) {
+        held[i] = malloc(BYTES);
+        held_complements[i] = ~(uintptr_t)held[i];
+        memset(held[i], PATTERN, BYTES);
+    }
+    leave();
+    for (int i = 0; i < HELD; i++)
+        held_lost += ((unsigned char *)held[i])[BYTES - 1] != PATTERN;
+}
+
+static __attribute__((noinline)) void on_inner_alternate(void)
+{
+    char inner[INNER_BYTES];
+    stack_t stack = { .ss_sp = inner, .ss_size = sizeof inner }, none = { .ss_flags = SS_DISABLE };
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+
+    sigaltstack(&stack, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    hold_below(interrupt);
+    sigaltstack(&none, NULL);
+}
+
+static __attribute__((noinline)) void on_inner_context(void)
+{
+    char inner[INNER_BYTES];
+
+    getcontext(&there);
+    there.uc_stack.ss_sp = inner;
+    there.uc_stack.ss_size = sizeof inner;
+    there.uc_link = &here;
+    makecontext(&there, collect_inside, 0);
+    hold_below(switch_there);
+}
+
+static void *run_inner(void *run)
+{
+    (*(void (**)(void))run)();
+    return NULL;
+}
+
+static void check_inner(const char *name, void (*run)(void))
+{
+    pthread_t other;
+
+    run();
+    int lost = held_lost;
+
+    pthread_create(&other, NULL, run_inner, &run);
+    pthread_join(other, NULL);
+    lost += held_lost;
+    printf("%s frames below %s: %d looks at lost blocks\n", lost == 0 ? "ok" : "FAIL", name, lost);
+    failures += lost != 0;
+}
+
 enum { LOST = 500 };
 
 static __attribute__((noinline)) void lose(uintptr_t *complements)
@@ -647,5 +742,7 @@ int main(void)
     check_nowhere();
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         check(&places[i]);
+    check_inner("an alternate stack", on_inner_alternate);
+    check_inner("a coroutine's stack", on_inner_context);
     return failures != 0;
 }
