@@ -133,6 +133,15 @@ static void cycle_is_late(void)
     finish();
 }
 
+/* Threads that ended without saying so: their caches belong to the heap again. */
+static void bury_dead(void)
+{
+    if (!runtime_enter_task())
+        return;
+    thread_reap_dead();
+    runtime_leave_task();
+}
+
 static void run_cycle(bool forced, bool own_task)
 {
     static const struct cycle_hooks hooks = {
@@ -153,6 +162,7 @@ static void run_cycle(bool forced, bool own_task)
         gctrace_print(&report);
     if (done)
         collect_cycle_marked(&report);
+    bury_dead();
     sweep_rest();
     if (sweep_is_done())
         fetch_and_acq_rel(&heap_shared, ~(uint32_t)SHARED_BY_CYCLE);

@@ -36,6 +36,7 @@ enum {
 static struct {
     struct lock lock;           /* WORLD */
     int exempt[MAX_EXEMPT];     /* atomic: 0 free */
+    bool first_ended;           /* atomic: the first thread, by pthread_exit; it is listed all the same */
 
     /* Under WORLD. */
     bool stopped;
@@ -208,6 +209,25 @@ static bool signal_slot(struct slot *slot)
     return fail("thread %d cannot be sent the stop signal", slot->tid);
 }
 
+static bool is_first(int tid)
+{
+    return tid == sys_getpid();
+}
+
+bool world_first_has_ended(void)
+{
+    return load_relaxed(&world.first_ended);
+}
+
+/* Of the first thread.  A signal for one that has ended would stay in its queue, and all such signals of a
+ * user are limited together (RLIMIT_SIGPENDING): so it gets one at most. */
+static bool first_has_ended(const struct slot *slot)
+{
+    if (!world.first_ended && slot->thread == NULL)
+        store_relaxed(&world.first_ended, is_ended(task_status_read(slot->tid)));
+    return world.first_ended;
+}
+
 /* The first thing that happens to a slot. */
 static bool catch_task(struct slot *slot)
 {
@@ -216,9 +236,7 @@ static bool catch_task(struct slot *slot)
     slot->resend = 0;
     fetch_add_acq_rel(&protocol.unanswered, 1);
     store_release(&slot->word, token(protocol.generation));
-    /* A first thread that ended by pthread_exit is listed as long as the process lives. */
-    if (slot->tid == sys_getpid() && slot->thread == NULL &&
-        is_ended(task_status_read(slot->tid)))
+    if (is_first(slot->tid) && first_has_ended(slot))
         return settle(slot, SLOT_ZOMBIE);
     return hold_parked(slot) || signal_slot(slot);
 }
@@ -258,6 +276,8 @@ static bool check_laggard(struct slot *slot, uint64_t waited_ns, bool send_again
     struct task_status status = task_status_read(slot->tid);
 
     if (is_ended(status)) {
+        if (is_first(slot->tid))
+            store_relaxed(&world.first_ended, true);
         settle(slot, SLOT_ZOMBIE);
         return true;
     }
@@ -565,6 +585,7 @@ void stop_fork_child(void)
     store_relaxed(&protocol.unanswered, 0);
     world.stopped = false;
     world.overflow = false;
+    world.first_ended = false;
     for (unsigned i = 0; i < MAX_EXEMPT; i++)
         store_relaxed(&world.exempt[i], 0);
     for (unsigned i = 0; i < MAX_TROUBLE; i++)

@@ -46,6 +46,9 @@ void world_wait_held(struct thread *thread);
 void world_exempt(int tid);
 void world_unexempt(int tid);
 
+/* Some stop has found that the first thread has ended by pthread_exit.  Any thread. */
+bool world_first_has_ended(void);
+
 /* In the forked child: nothing is stopped, nobody is exempt. */
 void stop_fork_child(void);
 /* WORLD, for fork.c: no stop happens while it is held.  Not in the runtime. */

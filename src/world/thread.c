@@ -7,7 +7,7 @@
  *            in state HELD; whoever finds one by tid and then makes it HELD looks at
  *            the tid again (stop.c).
  *            (I2, I3) The caches of a thread are touched by others only when the kernel says
- *            that the thread is gone (ESRCH), or in a forked child.
+ *            that the thread is gone (ESRCH; of the first one: a zombie), or in a forked child.
  *            (I4) in_runtime and state are written by the owner alone, but for HELD.
  *
  * Note [GATE]  runtime_enter stores in_runtime, then loads the gate; the closer stores
@@ -157,6 +157,8 @@ static bool is_dead(const struct thread *thread)
         return false;
     if (load_relaxed(&thread->process) != threads.process)
         return true;
+    if (world_first_has_ended() && tid == sys_getpid())
+        return true;                    /* the kernel would say that it is there */
     return !thread->announced && sys_call3(SYS_tgkill, sys_getpid(), tid, 0) == -ESRCH;
 }
 

@@ -24,7 +24,10 @@
 
 #include "world/stop.h"
 
-enum { MAX_WORKERS = 512 };
+enum {
+    MAX_WORKERS = 512,
+    PATIENCE_MS = 60000,        /* until something has happened often enough, on a busy machine */
+};
 
 static struct worker {
     uint64_t counter ALIGNED(CACHE_LINE);       /* atomic */

@@ -25,8 +25,9 @@ static void stop_often(void *(*body)(void *), int count, int stops)
         assert_true(still);
         assert_int_equal(missing, 0);
     }
-    uint64_t before = sum_counters();
-    usleep(20000);
+    uint64_t before = sum_counters(), end = now_ms() + PATIENCE_MS;
+    while (sum_counters() == before && now_ms() < end)
+        usleep(1000);
     assert_true(sum_counters() > before);
     for (int i = 0; i < count; i++)
         join_worker(i);
@@ -332,13 +333,14 @@ static void *make_threads(void *argument)
 
 static void threads_that_come_and_go(void **state)
 {
-    uint64_t end = now_ms() + 4000;
+    uint64_t end = now_ms() + PATIENCE_MS;
+    uint32_t made = 0;
     int stops = 0;
 
     (void)state;
     for (int i = 0; i < 3; i++)
         start_worker(i, make_threads);
-    while (now_ms() < end) {
+    while ((stops < 1000 || made < 1000) && now_ms() < end) {
         stop_surely();
         bool still = stands_still(stops % 10 == 0 ? 1000 : 20);
         start();
@@ -347,11 +349,11 @@ static void threads_that_come_and_go(void **state)
         stops++;
         if (stops % 4 == 0)
             usleep(1000);
+        made = 4 * (workers[0].done + workers[1].done + workers[2].done);
     }
     for (int i = 0; i < 3; i++)
         join_worker(i);
-    uint32_t made = 4 * (workers[0].done + workers[1].done + workers[2].done);
-    if (stops < 100 || made < 300)
+    if (stops < 1000 || made < 1000)
         fail_msg("%d stops, %u threads", stops, made);
     unsigned structures = 0;
     for (struct thread *t = thread_list(); t != NULL; t = t->next)

@@ -1,13 +1,16 @@
 /* test_stop_signals.c -- stops next to signals and calls, threads that resist, tasks, forks */
 #define _GNU_SOURCE
 #include <poll.h>
+#include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/park.h"
 #include "stop_fixture.h"
 #include "world/fork.h"
 #include "world/task.h"
+#include "world/tasklist.h"
 
 /* ------------------------------------------------------------------- other signals */
 
@@ -102,13 +105,17 @@ INLINE long raw_epoll_wait(int fd, struct epoll_event *events, int count, int ti
     return result;
 }
 
+/* The calls last so long, and are disturbed for so long: one that began again would end too late by more than
+ * half of CALL_MS, which no busy machine takes from a thread. */
+enum { CALL_MS = 2000, DISTURBED_MS = 1500 };
+
 static long results[3];
 static uint64_t took_ms[3];
 
 static void *sleep_raw(void *argument)
 {
     struct worker *worker = argument;
-    struct timespec time = { 0, 200000000 }, left;
+    struct timespec time = { CALL_MS / 1000, CALL_MS % 1000 * 1000000 }, left;
     uint64_t begin = now_ms();
 
     run_worker(worker);
@@ -124,7 +131,7 @@ static void *poll_raw(void *argument)
     uint64_t begin = now_ms();
 
     run_worker(worker);
-    results[1] = raw_poll(&fd, 1, 200);
+    results[1] = raw_poll(&fd, 1, CALL_MS);
     took_ms[1] = now_ms() - begin;
     return NULL;
 }
@@ -138,7 +145,7 @@ static void *epoll_raw(void *argument)
 
     epoll_ctl(fd, EPOLL_CTL_ADD, worker->pipe[0], &event);
     run_worker(worker);
-    results[2] = raw_epoll_wait(fd, &event, 1, 200);
+    results[2] = raw_epoll_wait(fd, &event, 1, CALL_MS);
     took_ms[2] = now_ms() - begin;
     close(fd);
     return NULL;
@@ -152,7 +159,7 @@ static void raw_calls_are_not_cut_short(void **state)
     (void)state;
     for (int i = 0; i < 3; i++)
         start_worker(i, bodies[i]);
-    end = now_ms() + 100;
+    end = now_ms() + DISTURBED_MS;
     while (now_ms() < end) {
         stop_surely();
         start();
@@ -162,11 +169,10 @@ static void raw_calls_are_not_cut_short(void **state)
         join_worker(i);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(results[i], 0);
-        assert_true(took_ms[i] >= 199);
+        assert_true(took_ms[i] >= CALL_MS - 1);
     }
     /* The rest of a sleep is known; poll and epoll_wait begin again. */
-    assert_true(took_ms[0] < 290);
-    assert_true(took_ms[1] < 600 && took_ms[2] < 600);
+    assert_true(took_ms[0] < DISTURBED_MS + CALL_MS - 200);
 }
 
 /* ------------------------------------------------------------------------ giving up */
@@ -215,6 +221,7 @@ static void the_deaf_end_the_stop(void **state)
     join_worker(1);
 }
 
+/* The child stays until it is told to go. */
 static void *fork_slowly(void *argument)
 {
     struct worker *worker = argument;
@@ -222,8 +229,10 @@ static void *fork_slowly(void *argument)
     run_worker(worker);
     pid_t child = vfork();
     if (child == 0) {
-        struct timespec time = { 0, 400000000 };
-        sys_call2(SYS_nanosleep, (long)&time, 0);
+        char byte;
+
+        store_release(&worker->done, 1);
+        sys_call3(SYS_read, worker->pipe[0], (long)&byte, 1);
         _exit(0);
     }
     waitpid(child, NULL, 0);
@@ -236,9 +245,11 @@ static void a_vfork_in_progress_ends_the_stop(void **state)
 
     (void)state;
     start_worker(0, fork_slowly);
-    usleep(50000);
+    while (load_acquire(&workers[0].done) == 0)
+        usleep(1000);
     assert_false(stop(&why));
     assert_non_null(strstr(why, "stuck in the kernel"));
+    assert_int_equal(write(workers[0].pipe[1], "x", 1), 1);
     join_worker(0);
     stop_surely();
     start();
@@ -264,14 +275,14 @@ static void *block_now_and_then(void *argument)
 
 static void late_handlers_do_not_count(void **state)
 {
-    uint64_t end = now_ms() + 4000;
+    uint64_t end = now_ms() + PATIENCE_MS;
     int stopped = 0, given_up = 0;
 
     (void)state;
     for (int i = 0; i < 2; i++)
         start_worker(i, block_now_and_then);
     start_worker(2, compute_in_all_states);
-    while (now_ms() < end) {
+    while ((stopped < 20 || given_up < 10) && now_ms() < end) {
         if (!stop(NULL)) {
             given_up++;
             usleep(1000);
@@ -284,7 +295,7 @@ static void late_handlers_do_not_count(void **state)
     }
     for (int i = 0; i < 3; i++)
         join_worker(i);
-    if (stopped < 5 || given_up < 3)
+    if (stopped < 20 || given_up < 10)
         fail_msg("%d stops, %d given up", stopped, given_up);
 }
 
@@ -348,15 +359,41 @@ static void tasks_come_and_go(void **state)
 
 /* ------------------------------------------------------- the first thread has ended */
 
+/* "SigQ:", the queued signals of all processes of this user. */
+static long queued_signals(void)
+{
+    FILE *file = fopen("/proc/thread-self/status", "r");
+    char line[256];
+    long queued = -1;
+
+    while (queued < 0 && file != NULL && fgets(line, sizeof line, file) != NULL)
+        sscanf(line, "SigQ: %ld/", &queued);
+    if (file != NULL)
+        fclose(file);
+    return queued;
+}
+
+/* More stops than signals may be queued: before Linux 6.13 or so one for a thread that has ended stays in its
+ * queue.  What the first thread had cached is buried with it. */
 static void *stop_after_main(void *unused)
 {
     struct spilled_registers save;
+    struct rlimit limit;
     int bad = 0;
 
     (void)unused;
     thread_attach();
-    usleep(50000);
-    for (int i = 0; i < 20; i++) {
+    while (task_status_read(getpid()).state != 'Z')
+        usleep(1000);
+    start_worker(0, compute);
+    long queued = queued_signals();
+
+    if (queued < 0 || getrlimit(RLIMIT_SIGPENDING, &limit) != 0)
+        _exit(100);
+    limit.rlim_cur = (rlim_t)queued + 20;
+    if (setrlimit(RLIMIT_SIGPENDING, &limit) != 0)
+        _exit(101);
+    for (int i = 0; i < 60 && bad == 0; i++) {
         thread_park(thread_self, &save);
         if (world_stop(NULL))
             world_start();
@@ -364,27 +401,35 @@ static void *stop_after_main(void *unused)
             bad++;
         thread_unpark(thread_self);
     }
-    _exit(bad);
+    thread_reap_dead();
+    _exit(bad != 0 ? 1 : thread_by_tid(getpid()) != NULL ? 2 : 0);
 }
 
-static void a_first_thread_that_ended_is_no_obstacle(void **state)
+static void stop_without_first_thread(bool detached)
 {
     int status;
 
-    (void)state;
     world_fork_prepare();
     pid_t child = fork();
     if (child == 0) {
         pthread_t thread;
 
         world_fork_child();
-        thread_detach();
+        if (detached)
+            thread_detach();
         pthread_create(&thread, NULL, stop_after_main, NULL);
         pthread_exit(NULL);
     }
     world_fork_parent();
     waitpid(child, &status, 0);
     assert_int_equal(status, 0);
+}
+
+static void a_first_thread_that_ended_is_no_obstacle(void **state)
+{
+    (void)state;
+    stop_without_first_thread(true);
+    stop_without_first_thread(false);
 }
 
 /* ----------------------------------------------------------------- fork among stops */
