@@ -101,7 +101,15 @@ unit() {
     esac
 }
 
-# stress NAME SECONDS [ENVIRONMENT...] -- a program of tests/stress, linked with the archive
+# What a program of tests/stress is linked with: the archive, or, to look inside, what it was made of.
+stress_library() {
+    case $1 in
+    no_memory | singlestep) find build/obj -name '*.o' ;;
+    *) echo build/libgcalloc.a ;;
+    esac
+}
+
+# stress NAME SECONDS [ENVIRONMENT...] -- a program of tests/stress
 stress_one() {
     local name=$1 limit=$2
     shift 2
@@ -123,8 +131,9 @@ stress() {
     mkdir -p build/tests
     for test in tests/stress/*.c; do
         name=$(basename "$test" .c)
+        # shellcheck disable=SC2046
         check "compile $name" 60 "$CC" -std=gnu17 -O1 -g -fno-builtin -Wall -Wextra -Iinclude -Isrc \
-            -o "build/tests/$name" "$test" build/libgcalloc.a -lpthread -ldl -lrt
+            -o "build/tests/$name" "$test" $(stress_library "$name") -lpthread -ldl -lrt
     done
     stress_one singlestep 120
     stress_one singlestep 120 GCALLOC_DEBUG=verify=1
@@ -155,6 +164,7 @@ stress() {
     stress_one snapshot 120
     stress_one memory 120
     stress_one memory 120 GCALLOC_DEBUG=gccheckmark=1,verify=1
+    stress_one no_memory 120
     stress_one full_stderr 120
     stress_one full_stderr 120 GCALLOC_DEBUG=noworkers=1
     stress_one threads 120 GCALLOC_DEBUG=mark=2,gcstress=64,gccheckmark=1,verify=1

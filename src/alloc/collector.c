@@ -378,16 +378,20 @@ void collect_wait_cycle(uint64_t ns)
 
 /* --- asking for cycles ------------------------------------------------------------------- */
 
+/* Without memory for its structure the thread cannot park: a stop signals it, as any thread that never
+ * allocated. */
 static void wait_finished(uint32_t number)
 {
-    struct thread *thread = thread_self;
+    struct thread *thread = thread_attach();
     struct spilled_registers save;
     uint32_t finished;
 
-    thread_park(thread, &save);
+    if (thread != NULL)
+        thread_park(thread, &save);
     while ((int32_t)((finished = load_acquire(&collector.finished)) - number) < 0)
         park_wait(&collector.finished, finished, PARK_FOREVER);
-    thread_unpark(thread);
+    if (thread != NULL)
+        thread_unpark(thread);
 }
 
 void collect_start_wanted(void)
@@ -449,7 +453,7 @@ void collect_suspend(void)
     uint32_t number = collector.started;
     unlock_cycle(mask);
     wake_task();
-    if (running && thread_attach() != NULL)
+    if (running)
         wait_finished(number);
     task_wait_all();
 }
@@ -469,13 +473,13 @@ bool collect_set_ready(bool ready)
 
 void collect_resume(void)
 {
-    bool inline_run = false;
+    bool inline_run = false, attached = thread_attach() != NULL;
 
     uint64_t mask = lock_cycle();
     store_relaxed(&collector.suspended, collector.suspended - 1);
     if (collector.suspended == 0 && collector.again && !collector.running) {
         collector.again = false;
-        if (!start_locked(false, &inline_run)) {    /* somebody waits for it */
+        if (!attached || !start_locked(false, &inline_run)) {       /* somebody waits for it */
             collector.started++;
             store_relaxed(&collector.last_abandoned, collector.started);
             finish();

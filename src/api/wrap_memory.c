@@ -52,27 +52,54 @@ static bool is_empty(struct range range)
     return range.low >= range.high;
 }
 
-/* Into the runtime, where the phase stands still, when no cycle marks. */
-static struct thread *enter_unmarked(void)
+/* Where nobody marks, and nobody will before it is left. */
+struct unmarked {
+    struct thread *thread;      /* in the runtime, where the phase stands still; NULL: no memory for it */
+    bool in_gate;               /* then: no cycle runs at all, and this says that no fork comes between */
+};
+
+static bool is_marking(void)
 {
-    struct thread *thread;
-
-    while ((thread = runtime_enter()) != NULL && load_relaxed(&gc_phase) == GC_MARKING &&
-           thread->in_runtime == 1) {
-        struct spilled_registers save;
-
-        runtime_leave(thread);
-        thread_park(thread, &save);
-        collect_wait_cycle(WAIT_NS);
-        thread_unpark(thread);
-    }
-    return thread;
+    return load_relaxed(&gc_phase) == GC_MARKING;
 }
 
+static struct unmarked enter_unmarked(void)
+{
+    struct unmarked here = { NULL, false };
+
+    while ((here.thread = runtime_enter()) != NULL && is_marking() && here.thread->in_runtime == 1) {
+        struct spilled_registers save;
+
+        runtime_leave(here.thread);
+        thread_park(here.thread, &save);
+        collect_wait_cycle(WAIT_NS);
+        thread_unpark(here.thread);
+    }
+    if (here.thread != NULL)
+        return here;
+    collect_suspend();
+    while (is_marking())        /* one that is being given up */
+        collect_wait_cycle(WAIT_NS);
+    here.in_gate = runtime_enter_task();
+    return here;
+}
+
+static void leave_unmarked(struct unmarked here)
+{
+    if (here.thread != NULL) {
+        runtime_leave(here.thread);
+        return;
+    }
+    if (here.in_gate)
+        runtime_leave_task();
+    collect_resume();
+}
+
+/* Without memory for a row the collector does not know of the pages: from now on we are a plain malloc. */
 static void cede(struct range range, enum cession how)
 {
     if (!is_empty(range) && !ceded_add(range.low, range.high, how))
-        collect_set_ready(false);       /* no memory: from now on we are a plain malloc */
+        collect_set_ready(false);
 }
 
 /* Is everything mapped? */
@@ -102,15 +129,14 @@ static long protect(long nr, long address, long bytes, long argument, long key)
     if (LIKELY(is_empty(range)) || (ordinary && load_relaxed(&ceded_count) == 0) ||
         (nr == SYS_madvise && argument != GUARD_INSTALL && argument != GUARD_REMOVE))
         return sys_call4(nr, address, bytes, argument, key);
-    struct thread *thread = enter_unmarked();
+    struct unmarked here = enter_unmarked();
     long result = sys_call4(nr, address, bytes, argument, key);
 
     if (!ordinary && result != -EINVAL)
         cede(range, how);
     else if (ordinary && result == 0)
         ceded_take_back(range.low, range.high, CEDED_HIDDEN);
-    if (thread != NULL)
-        runtime_leave(thread);
+    leave_unmarked(here);
     return result;
 }
 
@@ -131,15 +157,14 @@ static long map(long address, long bytes, long protection, long flags, long fd, 
     bool ordinary = (flags & (MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_GROWSDOWN)) ==
                         (MAP_PRIVATE | MAP_ANONYMOUS) &&
                     (protection & READ_WRITE) == READ_WRITE;
-    struct thread *thread = enter_unmarked();
+    struct unmarked here = enter_unmarked();
     long result = sys_call6(SYS_mmap, address, bytes, protection, flags, fd, offset);
 
     if (result == address && ordinary)
         ceded_take_back(range.low, range.high, CEDED_REPLACED);
     else if (result == address || !is_mapped(range))
         cede(range, CEDED_REPLACED);
-    if (thread != NULL)
-        runtime_leave(thread);
+    leave_unmarked(here);
     return result;
 }
 
@@ -149,15 +174,14 @@ static long unmap(long address, long bytes)
 
     if (LIKELY(is_empty(range)) || (uintptr_t)address % VM_PAGE != 0)
         return sys_call2(SYS_munmap, address, bytes);
-    struct thread *thread = enter_unmarked();
+    struct unmarked here = enter_unmarked();
     long result = map_nothing(range.low, range.high - range.low, MAP_FIXED);
 
     if (result == (long)range.low) {
         cede(range, CEDED_REPLACED);
         result = 0;
     }
-    if (thread != NULL)
-        runtime_leave(thread);
+    leave_unmarked(here);
     /* The rest of one that reaches out of the heap. */
     if (result == 0 && (uintptr_t)address < range.low)
         result = sys_call2(SYS_munmap, address, (long)(range.low - (uintptr_t)address));
@@ -206,13 +230,12 @@ static long remap(long old, long old_bytes, long bytes, long flags, long target)
     if (LIKELY(is_empty(from)) &&
         ((flags & MREMAP_FIXED) == 0 || is_empty(heap_part(target, bytes))))
         return move(old, old_bytes, bytes, flags, target);
-    struct thread *thread = enter_unmarked();
+    struct unmarked here = enter_unmarked();
     long result = move(old, old_bytes, bytes, flags, target);
 
     if (!sys_failed(result))
         note_remapped(from, old, old_bytes, bytes, flags, result);
-    if (thread != NULL)
-        runtime_leave(thread);
+    leave_unmarked(here);
     return result;
 }
 

@@ -46,6 +46,7 @@
 #include "gc/pacer.h"
 #include "gc/snapshot.h"
 #include "gc/verify.h"
+#include "heap/ceded.h"
 #include "os/host.h"
 #include "world/roots.h"
 #include "world/stop.h"
@@ -198,6 +199,20 @@ static bool stop(struct stop_clock *clock, const char **why)
     return false;
 }
 
+/* The stop in which marking begins.  Nobody is in the runtime: what the program has taken of the heap since
+ * the cycle was asked for is known here. */
+static bool stop_first(struct stop_clock *clock, const char **why)
+{
+    if (!stop(clock, why))
+        return false;
+    if (LIKELY(!load_relaxed(&ceded_unknown)))
+        return true;
+    *why = "no memory to note what the program has taken of the heap";
+    world_start();
+    runtime_leave_task();
+    return false;
+}
+
 /* Returns how long the program stood still.  The clock is read first: whoever wakes the program
  * gives it the processor, most likely, and may have to wait for its turn to look at the clock. */
 static uint64_t start(struct cycle_report *report, const struct stop_clock *clock)
@@ -309,7 +324,7 @@ static bool run_stopped(const struct cycle_hooks *hooks, struct cycle_report *re
 {
     struct stop_clock clock;
 
-    if (!stop(&clock, &report->abandoned))
+    if (!stop_first(&clock, &report->abandoned))
         return false;
     begin_marking_stopped(false);
     return finish_stopped(hooks, report, &clock);
@@ -321,7 +336,7 @@ static bool stop_1(struct cycle_report *report)
 {
     struct stop_clock clock;
 
-    if (!stop(&clock, &report->abandoned))
+    if (!stop_first(&clock, &report->abandoned))
         return false;
     begin_marking_stopped(true);
     roots_register_stopped(dirty_userfault());
@@ -503,7 +518,7 @@ static bool run_snapshot(const struct cycle_hooks *hooks, struct cycle_report *r
 {
     struct stop_clock clock;
 
-    if (!stop(&clock, &report->abandoned)) {
+    if (!stop_first(&clock, &report->abandoned)) {
         snapshot_cancel();
         return false;
     }

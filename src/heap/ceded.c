@@ -11,6 +11,7 @@
 enum { FIRST_ROWS = 64 };
 
 uint32_t ceded_unloadable, ceded_count;
+bool ceded_unknown;
 
 static struct {
     struct lock lock;
@@ -169,6 +170,8 @@ bool ceded_add(uintptr_t low, uintptr_t high, enum cession how)
         insert_row(first_row(low), (struct ceded){ low, high, how });
         publish();
         change_range(low, high, true);
+    } else {
+        store_relaxed(&ceded_unknown, true);
     }
     lock_release(&table.lock);
     return room;

@@ -30,9 +30,11 @@ struct ceded {
 extern uint32_t ceded_unloadable;
 /* All rows; atomic, relaxed. */
 extern uint32_t ceded_count;
+/* Some pages could not be noted.  Atomic, relaxed; once true it stays so. */
+extern bool ceded_unknown;
 
 /* The slots that the range touches go the slow way when they are freed.  In the runtime.  False: no
- * memory; nothing has changed. */
+ * memory; no cycle may mark any more. */
 bool ceded_add(uintptr_t low, uintptr_t high, enum cession how);
 /* The range is ordinary again, but for what has been ceded more strongly than `most`. */
 void ceded_take_back(uintptr_t low, uintptr_t high, enum cession most);
