@@ -218,10 +218,10 @@ EXPORT void *gc_memmove(void *to, const void *from, size_t bytes)
     struct thread *thread = thread_self;
     bool nested = thread == NULL || thread == &thread_none || thread->copy_low != 0;
 
-    if (!nested) {
-        thread->copy_high = (uintptr_t)to + bytes;
-        COMPILER_BARRIER();
+    if (!nested) {              /* a handler that copies now leaves both alone; and no range ends at 0 */
         *(volatile uintptr_t *)&thread->copy_low = (uintptr_t)to;
+        COMPILER_BARRIER();
+        *(volatile uintptr_t *)&thread->copy_high = (uintptr_t)to + bytes;
     }
     COMPILER_BARRIER();
     if (UNLIKELY(load_relaxed(&gc_barrier_on) != 0)) {
@@ -234,8 +234,11 @@ EXPORT void *gc_memmove(void *to, const void *from, size_t bytes)
     if (UNLIKELY(load_relaxed(&gc_barrier_on) != 0))
         record_range(to, bytes);
     COMPILER_BARRIER();
-    if (!nested)
+    if (!nested) {
         *(volatile uintptr_t *)&thread->copy_low = 0;
+        COMPILER_BARRIER();
+        *(volatile uintptr_t *)&thread->copy_high = 0;
+    }
     return to;
 }
 

@@ -74,7 +74,7 @@ struct thread {
      * Owner; 0 bytes at stop 1. */
     uintptr_t born_low;
     size_t born_bytes;
-    uintptr_t copy_low, copy_high;  /* owner: where gc_memmove is writing to; copy_low 0: nowhere */
+    uintptr_t copy_low, copy_high;  /* owner: where gc_memmove is writing to; 0, 0: nowhere */
     uint64_t assist_debt;       /* owner: work for the marking that allocation has cost and that is
                                  * not done yet; 0 at stop 1 */
     uint64_t begged_debt;       /* owner: of which so much when it last asked for work in vain */

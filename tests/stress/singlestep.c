@@ -7,8 +7,10 @@
  *          collections (a malloc block is reclaimed at the second).  Then many slots
  *          of the class are taken and looked through for twins.  One instruction a call.
  *          Free is stepped through with a block of this thread and with one of the other.
+ *          And gc_memmove, with a handler that copies too at its k-th instruction: whoever stops the thread
+ *          after that must find where it was copying to.
  *
- * Links libgcalloc.a.  Prints how many instructions were stopped at; exit status 0 when
+ * Links what libgcalloc.a is made of.  Prints how many instructions were stopped at; exit status 0 when
  * every check held.
  */
 #define _GNU_SOURCE
@@ -20,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "world/thread.h"
 
 enum { BYTES = 48, TAKE = 3000, INSTRUCTIONS_LEAST = 15, INSTRUCTIONS_MAX = 200 };
 
@@ -177,6 +181,35 @@ static int step_realloc(void)
     return good;
 }
 
+static uint64_t source[8], target[8], elsewhere[4];
+static int misplaced;
+
+static void on_copy_trap(int signal, siginfo_t *info, void *context)
+{
+    ucontext_t *interrupted = context;
+    const struct thread *thread = thread_self;
+
+    (void)signal;
+    (void)info;
+    if (!stepping) {
+        interrupted->uc_mcontext.gregs[REG_EFL] &= ~0x100ll;
+        return;
+    }
+    if (++steps == stop_at)
+        gc_memmove(elsewhere, source, sizeof elsewhere);
+    misplaced += thread->copy_low == (uintptr_t)target && target[0] != 0 &&
+                 thread->copy_high != (uintptr_t)(target + 8);
+}
+
+static int step_copy(void)
+{
+    memset(target, 0, sizeof target);
+    trap_on();
+    gc_memmove(target, source, sizeof target);
+    trap_off();
+    return misplaced == 0 && target[7] == source[7] && thread_self->copy_low == 0;
+}
+
 /* Steps through one call, k instructions far for growing k; how many it had. */
 static int step_through(int (*step)(void), int *good)
 {
@@ -203,10 +236,16 @@ int main(void)
     int in_free_elsewhere = step_through(step_free_elsewhere, &good);
     int in_realloc = step_through(step_realloc, &good);
 
+    memset(source, 0x77, sizeof source);
+    action.sa_sigaction = on_copy_trap;
+    sigaction(SIGTRAP, &action, NULL);
+    int in_copy = step_through(step_copy, &good);
+
     quit = 1;
     pthread_join(thread, NULL);
-    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere, %d of realloc\n",
-           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere, in_realloc);
+    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere, %d of realloc, %d of gc_memmove\n",
+           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere, in_realloc, in_copy);
     return !(good && in_malloc >= INSTRUCTIONS_LEAST && in_free >= INSTRUCTIONS_LEAST &&
-             in_free_elsewhere > in_free && in_realloc >= INSTRUCTIONS_LEAST);
+             in_free_elsewhere > in_free && in_realloc >= INSTRUCTIONS_LEAST &&
+             in_copy >= INSTRUCTIONS_LEAST);
 }
