@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "heap/ceded.h"
+#include "os/host.h"
 #include "os/vm.h"
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
@@ -156,6 +157,16 @@ static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end
 
 bool trace_absent_pages;
 
+/* What is not in memory was never touched, unless the machine has begun to swap since the cycle began: that
+ * no swap is in use after the look says that nothing was swapped out. */
+static bool may_be_swapped(const unsigned char *resident, size_t pages)
+{
+    for (size_t i = 0; i < pages; i++)
+        if ((resident[i] & 1) == 0)
+            return host_swap_in_use();
+    return false;
+}
+
 /* The same, but for pages that hold nothing because they were never touched: a word that reaches
  * into such a page names nothing either. */
 static void scan_present_words(struct tracer *tracer, struct range *range, uintptr_t end)
@@ -163,7 +174,9 @@ static void scan_present_words(struct tracer *tracer, struct range *range, uintp
     unsigned char resident[TRACE_PIECE_BYTES / VM_PAGE + 2];
     uintptr_t first = align_down(range->at, VM_PAGE);
 
-    if (!vm_resident((const void *)first, align_up(end, VM_PAGE) - first, resident)) {
+    size_t pages = (align_up(end, VM_PAGE) - first) / VM_PAGE;
+
+    if (!vm_resident((const void *)first, pages * VM_PAGE, resident) || may_be_swapped(resident, pages)) {
         scan_words(tracer, range, end);
         return;
     }

@@ -216,18 +216,12 @@ static bool visit_resident(struct roots_scan *scan, const struct mapping *mappin
     return true;
 }
 
-bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping)
+/* Of a mapping of which nothing is swapped out. */
+static bool visit_in_memory(struct roots_scan *scan, const struct mapping *mapping)
 {
-    enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
     unsigned char *resident = (unsigned char *)scan->scratch;
     uintptr_t low = mapping->low;
 
-    if (host_swap_in_use()) {
-        if (mapping->high - low <= SWAPPED_SHARED_LIMIT)
-            return roots_emit_labelled(scan, mapping, low, mapping->high, access);
-        scan->why = "a large mapping may be swapped out";
-        return false;
-    }
     while (low < mapping->high) {
         size_t pages = min_size((mapping->high - low) / VM_PAGE, PROC_SCRATCH_BYTES);
         long result = sys_call3(SYS_mincore, (long)low, (long)(pages * VM_PAGE), (long)resident);
@@ -241,6 +235,23 @@ bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *map
         low += pages * VM_PAGE;
     }
     return true;
+}
+
+/* That no swap is in use afterwards says that none was. */
+bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping)
+{
+    enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
+
+    if (!host_swap_in_use()) {
+        if (!visit_in_memory(scan, mapping))
+            return false;
+        if (!host_swap_in_use())
+            return true;
+    }
+    if (mapping->high - mapping->low <= SWAPPED_SHARED_LIMIT)
+        return roots_emit_labelled(scan, mapping, mapping->low, mapping->high, access);
+    scan->why = "a large mapping may be swapped out";
+    return false;
 }
 
 bool roots_visit_mappings(struct roots_scan *scan)
