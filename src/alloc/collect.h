@@ -38,6 +38,8 @@ void collect_suspend(void);
 void collect_resume(void);
 /* No cycle starts while it is false, not in forked children either.  The previous value. */
 bool collect_set_ready(bool ready);
+/* Parts of the heap will be missing in forked children: they do not collect. */
+void collect_spare_children(void);
 /* The program wants userfaultfd for itself.  Not in the runtime. */
 void collect_avoid_userfaultfd(void);
 void collect_fork_child(void);

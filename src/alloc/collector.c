@@ -57,6 +57,7 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     bool wake;                  /* ... and is to be woken when CYCLE is released, which it needs at once */
     int process;                /* whose task `present` is: the child of a vfork or a raw clone has none */
     bool forbidden;             /* before collect_init: no cycle may ever start */
+    uint32_t childless;         /* atomic: none in forked children */
     uint32_t work;              /* atomic, futex: changes when the parked task should look */
     uint32_t seen;              /* the task's: the last `work` it has looked at */
     uint32_t idle_memory;       /* atomic: there is some, and nobody to return it */
@@ -490,6 +491,11 @@ void collect_resume(void)
         run_inline();
 }
 
+void collect_spare_children(void)
+{
+    store_relaxed(&collector.childless, 1);
+}
+
 void collect_avoid_userfaultfd(void)
 {
     collect_suspend();
@@ -504,6 +510,7 @@ void collect_fork_child(void)
     collector.wake = false;
     collector.suspended = 0;
     collector.process = sys_getpid();
+    collector.ready = collector.ready && load_relaxed(&collector.childless) == 0;
     collector.finished = collector.started;
     fetch_and_acq_rel(&heap_shared, ~(uint32_t)SHARED_BY_CYCLE);        /* the sweep's tasks are gone */
     collect_policy_fork_child();

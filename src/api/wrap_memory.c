@@ -13,6 +13,8 @@
  * A call in a signal handler that interrupted a slow path cannot wait.  One by a system call that
  * the program makes itself is not seen; every second stop looks whether all of the heap can be read.
  *
+ * What a child is not to have (MADV_DONTFORK) its markers would miss: it does not collect.
+ *
  * mremap elsewhere: see wrap_mremap.c.
  *
  * Direct system calls, as in wrap_kernel.c.
@@ -126,6 +128,8 @@ static long protect(long nr, long address, long bytes, long argument, long key)
     bool ordinary;
     enum cession how = by_protection(nr, argument, key, &ordinary);
 
+    if (nr == SYS_madvise && argument == MADV_DONTFORK && !is_empty(range))
+        collect_spare_children();
     if (LIKELY(is_empty(range)) || (ordinary && load_relaxed(&ceded_count) == 0) ||
         (nr == SYS_madvise && argument != GUARD_INSTALL && argument != GUARD_REMOVE))
         return sys_call4(nr, address, bytes, argument, key);
