@@ -287,9 +287,12 @@ static void collector_task(void *unused)
     bool own_descriptors = descriptors_unshare();
 
     host_open_keys();
-    do {
+    for (;;) {
         run_cycles(own_descriptors);
-    } while (await_cycle() || !leave(true));
+        while (!await_cycle())
+            if (leave(true))
+                return;
+    }
 }
 
 static void wake_task(void)
