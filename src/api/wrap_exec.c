@@ -180,6 +180,13 @@ FOR_ASSEMBLY long gcalloc_vfork_parent(long child)
     return child;
 }
 
+/* A structure that the child took would bear the child's number, and be the parent's afterwards. */
+void gcalloc_vfork_attach(void);
+FOR_ASSEMBLY void gcalloc_vfork_attach(void)
+{
+    thread_attach();
+}
+
 /* As libc's: the return address is kept in a register, for the child, which runs first and
  * returns, overwrites its place on the stack. */
 __asm__(".pushsection .text\n"
@@ -188,6 +195,11 @@ __asm__(".pushsection .text\n"
         ".balign 16\n"
         "vfork:\n"
         "    .cfi_startproc\n"
+        "    subq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    call gcalloc_vfork_attach\n"
+        "    addq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
         "    popq %rdi\n"
         "    .cfi_adjust_cfa_offset -8\n"
         "    .cfi_register %rip, %rdi\n"
