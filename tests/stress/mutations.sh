@@ -48,10 +48,10 @@ survive() {
     fi
 }
 
-# die SCENE DEBUG -- a message of gccheckmark, and the process ends
+# die SCENE DEBUG -- a message of gccheckmark, and the process ends; on a busy machine after some seconds
 die() {
     local name="adversary $1 dies: $2"
-    run "$1" 10 "$2"
+    run "$1" 40 "$2"
     if [ "$status" -eq 0 ]; then
         verdict FAIL "$name (it survived)"
     elif grep -q 'gccheckmark:' "$log"; then
