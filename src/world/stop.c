@@ -238,7 +238,11 @@ static bool catch_task(struct slot *slot)
     store_release(&slot->word, token(protocol.generation));
     if (is_first(slot->tid) && first_has_ended(slot))
         return settle(slot, SLOT_ZOMBIE);
-    return hold_parked(slot) || signal_slot(slot);
+    if (hold_parked(slot))
+        return true;
+    if (slot->thread == NULL && task_is_kernels(slot->tid))
+        return settle(slot, SLOT_KERNELS);
+    return signal_slot(slot);
 }
 
 /* Looks at a task that has not answered for a while.  False: it will not in useful time.
@@ -455,7 +459,7 @@ static void show_tasks(struct table *table)
             table->tasks[world.task_count++] = (struct stopped_task){
                 .tid = slot->tid, .thread = slot->thread, .sp = slot->thread->parked_sp };
         CHECK(!is_token(word));
-        if (word > SLOT_GONE)
+        if (word > SLOT_KERNELS)
             table->tasks[world.task_count++] = *(const struct stopped_task *)word;
     }
 }

@@ -20,6 +20,7 @@
  *     SLOT_HELD            stopper, cas from token    parked and held
  *     SLOT_ZOMBIE          stopper, cas from token    ended, but still listed
  *     SLOT_GONE            stopper, cas from token    ended
+ *     SLOT_KERNELS         stopper, cas from token    a worker of io_uring: takes no signal, runs no program
  *
  * A task answers in the handler, or, when the handler found it in the runtime and only left
  * a note, in world_park_self at the end of the slow path (I4).  Then it sleeps
@@ -63,6 +64,7 @@ enum {
 #define SLOT_HELD ((uint64_t)2)
 #define SLOT_ZOMBIE ((uint64_t)4)
 #define SLOT_GONE ((uint64_t)6)
+#define SLOT_KERNELS ((uint64_t)8)      /* the last that is no address */
 
 struct slot {
     int tid;                    /* atomic, relaxed: late handlers read it */

@@ -7,7 +7,11 @@
 #include "base/sys.h"
 #include "os/proc_lines.h"
 
-enum { READ_BYTES = 4096 };
+enum {
+    READ_BYTES = 4096,
+    FLAGS_FIELD = 7,
+    IO_WORKER = 0x10,           /* PF_IO_WORKER, since Linux 5.12; nothing before */
+};
 
 /* The number of tasks: the link count of the directory, as an inode with two names more. */
 static size_t count_by_links(int fd)
@@ -90,18 +94,40 @@ struct task_status task_status_read(int tid)
     return status;
 }
 
+/* The beginning of a file of a task; "" when there is none. */
+static void read_text(int tid, const char *name, char *text, size_t bytes)
+{
+    char path[48];
+
+    fmt_format(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
+    int fd = sys_open_read(path);
+    long got = fd < 0 ? 0 : sys_read(fd, text, bytes - 1);
+
+    if (fd >= 0)
+        sys_close(fd);
+    text[got < 0 ? 0 : got] = 0;
+}
+
+/* Of the fields after the name in parentheses, in which there may be anything, flags are the seventh. */
+bool task_is_kernels(int tid)
+{
+    char text[256];
+    const char *at = text;
+    int fields = 0;
+
+    read_text(tid, "stat", text, sizeof(text));
+    for (const char *c = text; *c != 0; c++)
+        if (*c == ')')
+            at = c;
+    for (; *at != 0 && fields < FLAGS_FIELD; at++)
+        fields += *at == ' ';
+    return (parse_decimal(at) & IO_WORKER) != 0;
+}
+
 uint64_t task_cpu_ns(int tid)
 {
-    char path[48], text[128];
-    long got;
+    char text[128];
 
-    fmt_format(path, sizeof(path), "/proc/self/task/%d/schedstat", tid);
-    int fd = sys_open_read(path);
-
-    if (fd < 0)
-        return 0;
-    got = sys_read(fd, text, sizeof(text) - 1);
-    sys_close(fd);
-    text[got < 0 ? 0 : got] = 0;
+    read_text(tid, "schedstat", text, sizeof(text));
     return parse_decimal(text);
 }

@@ -1,9 +1,12 @@
 /* test_stop_signals.c -- stops next to signals and calls, threads that resist, tasks, forks */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <linux/io_uring.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/park.h"
@@ -357,6 +360,49 @@ static void tasks_come_and_go(void **state)
     assert_true(started > 1000);
 }
 
+/* ------------------------------------------------------- a thread of the kernel's */
+
+/* The tid of the one that serves the ring; 0: there is none. */
+static int find_kernels_thread(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *entry;
+    int found = 0;
+
+    while (tasks != NULL && (entry = readdir(tasks)) != NULL)
+        if (atoi(entry->d_name) != 0 && task_is_kernels(atoi(entry->d_name)))
+            found = atoi(entry->d_name);
+    if (tasks != NULL)
+        closedir(tasks);
+    return found;
+}
+
+static void a_worker_of_io_uring_is_no_obstacle(void **state)
+{
+    struct io_uring_params parameters = { .flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 60000 };
+    int fd = (int)syscall(SYS_io_uring_setup, 8, &parameters);
+
+    (void)state;
+    if (fd < 0) {
+        print_message("SKIP a_worker_of_io_uring_is_no_obstacle: io_uring is refused (errno %d)\n", errno);
+        skip();
+    }
+    start_worker(0, compute);
+    assert_false(task_is_kernels(getpid()) || task_is_kernels((int)workers[0].tid));
+    int tid = find_kernels_thread();
+
+    assert_int_not_equal(tid, 0);
+    for (int i = 0; i < 20; i++) {
+        stop_surely();
+        bool still = stands_still(50), listed = shown(tid) != NULL;
+        start();
+        assert_true(still);
+        assert_false(listed);
+    }
+    join_worker(0);
+    close(fd);
+}
+
 /* ------------------------------------------------------- the first thread has ended */
 
 /* "SigQ:", the queued signals of all processes of this user. */
@@ -478,6 +524,7 @@ int main(void)
         cmocka_unit_test(late_handlers_do_not_count),
         cmocka_unit_test(our_tasks_stop_everybody_but_each_other),
         cmocka_unit_test(tasks_come_and_go),
+        cmocka_unit_test(a_worker_of_io_uring_is_no_obstacle),
         cmocka_unit_test(a_first_thread_that_ended_is_no_obstacle),
         cmocka_unit_test(fork_under_stops),
     };
