@@ -104,7 +104,7 @@ unit() {
 # What a program of tests/stress is linked with: the archive, or, to look inside, what it was made of.
 stress_library() {
     case $1 in
-    no_memory | singlestep | vforks) find build/obj -name '*.o' ;;
+    deaf | no_memory | singlestep | vforks) find build/obj -name '*.o' ;;
     *) echo build/libgcalloc.a ;;
     esac
 }
@@ -166,6 +166,7 @@ stress() {
     stress_one memory 120 GCALLOC_DEBUG=gccheckmark=1,verify=1
     stress_one no_memory 120
     stress_one vforks 120
+    stress_one deaf 120
     stress_one full_stderr 120
     stress_one full_stderr 120 GCALLOC_DEBUG=noworkers=1
     stress_one threads 120 GCALLOC_DEBUG=mark=2,gcstress=64,gccheckmark=1,verify=1

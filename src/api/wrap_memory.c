@@ -54,22 +54,18 @@ static bool is_empty(struct range range)
     return range.low >= range.high;
 }
 
-/* Where nobody marks, and nobody will before it is left. */
+/* Where nobody marks, and nobody will before it is left.  Also while a cycle that is given up cannot tell the
+ * world, for some thread does not stop. */
 struct unmarked {
     struct thread *thread;      /* in the runtime, where the phase stands still; NULL: no memory for it */
     bool in_gate;               /* then: no cycle runs at all, and this says that no fork comes between */
 };
 
-static bool is_marking(void)
-{
-    return load_relaxed(&gc_phase) == GC_MARKING;
-}
-
 static struct unmarked enter_unmarked(void)
 {
     struct unmarked here = { NULL, false };
 
-    while ((here.thread = runtime_enter()) != NULL && is_marking() && here.thread->in_runtime == 1) {
+    while ((here.thread = runtime_enter()) != NULL && cycle_is_looking() && here.thread->in_runtime == 1) {
         struct spilled_registers save;
 
         runtime_leave(here.thread);
@@ -80,7 +76,7 @@ static struct unmarked enter_unmarked(void)
     if (here.thread != NULL)
         return here;
     collect_suspend();
-    while (is_marking())        /* one that is being given up */
+    while (cycle_is_looking())        /* one that is being given up */
         collect_wait_cycle(WAIT_NS);
     here.in_gate = runtime_enter_task();
     return here;

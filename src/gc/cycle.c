@@ -271,6 +271,7 @@ static void forget_marking(const struct cycle_hooks *hooks, struct cycle_report 
     const char *why;
 
     store_relaxed(&cycle_pressure_ns, 0);
+    mark_give_up();
     while (!stop(&clock, &why)) {
         hooks->late();
         park_for(RETRY_NS);
@@ -600,6 +601,11 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
     report->abandoned = NULL;
     report->number = ++cycles.number;
     return true;
+}
+
+bool cycle_is_looking(void)
+{
+    return load_relaxed(&gc_phase) == GC_MARKING && !mark_is_given_up();
 }
 
 void cycle_help_mark(void *unused)

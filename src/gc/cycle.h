@@ -77,6 +77,8 @@ struct cycle_hooks {
  * see report->abandoned.  On success spans wait to be swept, unless it was fruitless. */
 bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
                struct cycle_report *report);
+/* Some marker may load from objects.  In the runtime, where that does not begin. */
+bool cycle_is_looking(void);
 /* The body of an extra marking task: waits for work, marks until the cycle's marking ends. */
 void cycle_help_mark(void *unused);
 /* The task that ran cycles ends: gives its descriptors up. */

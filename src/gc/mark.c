@@ -45,6 +45,7 @@ static struct {
     uint32_t released;          /* atomic: helpers go; pairs with round */
     uint32_t workers;           /* atomic: entries of `worker` in use; the leader's is 0 */
     uint32_t gone;              /* atomic, futex: helpers that have left */
+    uint32_t given_up;          /* atomic, seq_cst: see mark_is_given_up */
     uint64_t cached;
     uint64_t rescans;
     uint64_t shaded[KINDS];     /* atomic: bytes of slots that mark_shade marked */
@@ -92,6 +93,7 @@ bool mark_prepare(void)
     store_relaxed(&mark.round, 0);
     store_relaxed(&mark.released, 0);
     store_relaxed(&mark.gone, 0);
+    store_relaxed(&mark.given_up, 0);
     mark.rescans = mark.cached = 0;
     memset(mark.shaded, 0, sizeof mark.shaded);
     worklist_reset(&mark.list);
@@ -407,7 +409,7 @@ uint64_t mark_assist(uint64_t bytes, bool begs)
         return 0;
     worklist_enter(&mark.list);
     worker->tracer.list = &mark.list;
-    if (work_local_open(&mark.list, &worker->tracer.local)) {
+    if (load_seq_cst(&mark.given_up) == 0 && work_local_open(&mark.list, &worker->tracer.local)) {
         scanned = worker->tracer.scanned;
         trace_some(&worker->tracer, bytes);
         scanned = worker->tracer.scanned - scanned;
@@ -415,6 +417,21 @@ uint64_t mark_assist(uint64_t bytes, bool begs)
     worklist_leave(&mark.list);
     store_release(&worker->claimed, 0);
     return scanned;
+}
+
+void mark_give_up(void)
+{
+    store_seq_cst(&mark.given_up, 1);
+}
+
+/* Who assists has counted itself busy before it looked: so either it is seen here, or it has seen that there
+ * is nothing to be done.  A helper that came late to the last job ends once nobody gives it more. */
+bool mark_is_given_up(void)
+{
+    if (load_seq_cst(&mark.given_up) == 0)
+        return false;
+    worklist_drop(&mark.list);
+    return worklist_is_empty(&mark.list);
 }
 
 void mark_shade(const uintptr_t *words, uint32_t count, bool may_allocate)

@@ -104,6 +104,10 @@ void mark_shade(const uintptr_t *words, uint32_t count, bool may_allocate);
 
 /* Sum over all workers; between jobs, or after mark_release; racy at other times. */
 struct mark_totals mark_totals(void);
+/* The marking has come to nothing: nobody begins to assist any more, until mark_prepare. */
+void mark_give_up(void);
+/* And nobody looks at an object any more.  Any thread. */
+bool mark_is_given_up(void);
 /* Forgets all marks, of a cycle that was abandoned; nobody marks. */
 void mark_clear(void);
 /* Helpers may go. */

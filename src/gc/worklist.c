@@ -262,6 +262,16 @@ void worklist_leave(struct worklist *list)
         wake_sleepers(list, INT32_MAX);
 }
 
+void worklist_drop(struct worklist *list)
+{
+    struct work_block *block;
+
+    while ((block = stack_pop(&list->full)) != NULL) {
+        block_put(list, block);
+        fetch_sub_acq_rel(&list->outstanding, 1);
+    }
+}
+
 void worklist_reset(struct worklist *list)
 {
     struct work_block *block;

@@ -122,6 +122,8 @@ bool worklist_wait(struct worklist *list, struct work_local *local);
 /* A busy worker that has surrendered its work leaves without waiting. */
 void worklist_leave(struct worklist *list);
 
+/* Forgets the work that is shared. */
+void worklist_drop(struct worklist *list);
 /* Forgets all work and all workers; in a forked child. */
 void worklist_reset(struct worklist *list);
 /* No worker is busy and no block is shared. */

@@ -1,0 +1,104 @@
+/* deaf.c -- a thread that no stop reaches must not hold up those that change their mappings
+ *
+ * PURPOSE  While a cycle marks a thread blocks all signals, the stop signal with them, for as long as it likes.
+ *          The cycle cannot end, and cannot tell the world that it is given up.  Another thread hides and
+ *          shows pages of a block meanwhile.  Afterwards all is as ever.
+ *
+ * Links what libgcalloc.a is made of.
+ */
+#define _GNU_SOURCE
+#include <gcalloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "gc/cycle.h"
+#include "world/thread.h"
+
+enum { PAGE = 4096, BLOCK = 64 * PAGE, NODES = 300000, ROUNDS = 3, HIDINGS = 50 };
+
+static char *block;
+static void **nodes;
+static uint32_t deaf, hear;     /* atomic */
+
+static void make_heap(void)
+{
+    for (int i = 0; i < NODES; i++) {
+        void **node = malloc(64);
+        memset(node, 0, 64);
+        node[0] = nodes;
+        nodes = node;
+    }
+    if (posix_memalign((void **)&block, PAGE, BLOCK) != 0)
+        exit(2);
+    memset(block, 0x11, BLOCK);
+}
+
+static void *block_signals(void *unused)
+{
+    while (load_acquire(&hear) == 0) {
+        if (load_relaxed(&gc_phase) != GC_MARKING)
+            continue;
+        uint64_t mask = signals_block_all();
+        /* Some cycle may have ended just before: then the next one has not begun to mark. */
+        while (load_relaxed(&gc_phase) == GC_MARKING && load_acquire(&hear) == 0)
+            store_release(&deaf, 1);
+        store_release(&deaf, 0);
+        signals_restore(mask);
+    }
+    return unused;
+}
+
+static void *collect(void *unused)
+{
+    while (load_acquire(&hear) == 0)
+        gc_collect();
+    return unused;
+}
+
+/* A cycle marks, and has tried to stop the world. */
+static void await_deaf(void)
+{
+    for (int quiet = 0; quiet < 300; quiet++) {
+        if (load_acquire(&deaf) == 0)
+            quiet = 0;
+        usleep(1000);
+    }
+}
+
+static void one_round(void)
+{
+    pthread_t blocking, collecting;
+
+    store_release(&hear, 0);
+    pthread_create(&blocking, NULL, block_signals, NULL);
+    pthread_create(&collecting, NULL, collect, NULL);
+    await_deaf();
+    for (int i = 0; i < HIDINGS; i++)
+        if (mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_NONE) != 0 ||
+            mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_READ | PROT_WRITE) != 0)
+            exit(3);
+    store_release(&hear, 1);
+    pthread_join(blocking, NULL);
+    pthread_join(collecting, NULL);
+}
+
+int main(void)
+{
+    int count = 0;
+
+    alarm(90);
+    make_heap();
+    for (int i = 0; i < ROUNDS; i++)
+        one_round();
+    bool good = gc_collect() && gc_collect() && block[BLOCK / 2] == 0x11;
+
+    for (void **node = nodes; node != NULL; node = node[0])
+        count++;
+    good = good && count == NODES;
+    puts(good ? "ok" : "FAIL");
+    return !good;
+}
