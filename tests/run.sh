@@ -86,12 +86,11 @@ unit_tests() {
 
 # The floors up to gc, with the world pretended: the stop itself (signals, raw clones, scanning
 # other threads' stacks) is what sanitizers cannot run.  Nor do the programs that fork (test_checkmark)
-# under tsan: the child of a process with threads may do nothing there.
+# under tsan: the child of a process with threads may do nothing there; nor the models, which have one thread.
 sanitized() {
     unit_tests "$1" tests/unit/test_worklist.c tests/unit/test_mark.c tests/unit/test_sweep.c \
-        tests/unit/test_heap.c tests/unit/test_pages.c tests/unit/test_beside.c tests/unit/test_beside_threads.c \
-        tests/model/model_*.c
-    [ "$1" = tsan ] || unit_tests "$1" tests/unit/test_checkmark.c
+        tests/unit/test_heap.c tests/unit/test_pages.c tests/unit/test_beside.c tests/unit/test_beside_threads.c
+    [ "$1" = tsan ] || unit_tests "$1" tests/unit/test_checkmark.c tests/model/model_*.c
 }
 
 unit() {
