@@ -28,7 +28,9 @@
 #include <ucontext.h>
 
 #include "api/wrap.h"
+#include "os/vm.h"
 #include "world/rewind.h"
+#include "world/stop.h"
 
 enum { SHARED_STUBS = 512, SIGNALS = 65, STUBS = SHARED_STUBS + SIGNALS, STUB_BYTES = 16 };
 
@@ -255,9 +257,24 @@ static bool have_spare(struct thread *thread)
     return !sys_failed(at);
 }
 
+/* Is it another thread's, too?  Of two that ask at once one sees the other.  Not asked under a filter of
+ * system calls: there are no stops. */
+static bool is_shared(const struct thread *thread, uintptr_t stack)
+{
+    for (const struct thread *t = thread_list(); t != NULL; t = t->next)
+        if (t != thread && load_seq_cst(&t->alternate_stack) == stack && thread_is_alive(t) &&
+            !vm_is_confined() &&
+            sys_call3(SYS_tgkill, sys_getpid(), load_relaxed(&t->tid), 0) == 0)
+            return true;
+    return false;
+}
+
 /* Only the kernel knows the alternate stack, which may be a malloc block that nothing else
  * points to.  vfork's child sets its own, not its parent's.  No signal finds the small stack; what the kernel
- * has not accepted need not be readable. */
+ * has not accepted need not be readable.
+ *
+ * All threads of a program may have one and the same, for signals by which the process ends (Varnish).  Two
+ * threads that are stopped at once would overwrite each other's registers there. */
 static int set_alternate(struct thread *thread, const stack_t *stack, stack_t *old)
 {
     static void *cache;
@@ -283,7 +300,9 @@ static int set_alternate(struct thread *thread, const stack_t *stack, stack_t *o
         bool none = (stack->ss_flags & SS_DISABLE) != 0;
 
         thread->alternate_bytes = none ? 0 : stack->ss_size;
-        thread->alternate_stack = none ? 0 : (uintptr_t)stack->ss_sp;
+        store_seq_cst(&thread->alternate_stack, none ? 0 : (uintptr_t)stack->ss_sp);
+        if (!none && is_shared(thread, (uintptr_t)stack->ss_sp))
+            world_avoid_alternate_stacks();
         if (is_too_small(stack) && have_spare(thread))
             real(&(stack_t){ .ss_sp = (void *)thread->spare_alternate, .ss_size = SPARE_BYTES,
                              .ss_flags = stack->ss_flags }, NULL);

@@ -26,6 +26,8 @@ struct stopped_task {
 
 /* Installs the stop handler.  From the constructor. */
 bool world_init(void);
+/* From now on stop signals are handled on the threads' own stacks.  Async-signal-safe. */
+void world_avoid_alternate_stacks(void);
 
 /* The caller is a collector task, or a thread that has parked itself (then it is one of the
  * stopped tasks; its signals are blocked until world_start).  False: somebody could not be

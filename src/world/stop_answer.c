@@ -195,22 +195,46 @@ __asm__(".text\n"
         "    syscall\n"
         ".size world_restore_context, . - world_restore_context\n");
 
-bool ensure_handler(bool *replaced)
+static uint32_t own_stacks;     /* atomic, seq_cst: alternate ones are not to be used */
+
+static bool install_handler(void)
 {
     const struct kernel_action ours = {
         .handler = on_stop_signal,
-        .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | 0x04000000u /* SA_RESTORER */,
+        .flags = SA_SIGINFO | SA_RESTART | 0x04000000u /* SA_RESTORER */ |
+                 (load_seq_cst(&own_stacks) != 0 ? 0u : SA_ONSTACK),
         .restorer = world_restore_context,
         .mask = ~0ull,
     };
+
+    return sys_call4(SYS_rt_sigaction, STOP_SIGNAL, (long)&ours, 0, 8) == 0;
+}
+
+static bool find_handler(struct kernel_action *found)
+{
+    return sys_call4(SYS_rt_sigaction, STOP_SIGNAL, 0, (long)found, 8) == 0;
+}
+
+bool ensure_handler(bool *replaced)
+{
     struct kernel_action found;
 
-    if (sys_call4(SYS_rt_sigaction, STOP_SIGNAL, 0, (long)&found, 8) != 0)
+    if (!find_handler(&found))
         return false;
     if (found.handler == on_stop_signal)
         return true;
     *replaced = true;
     chain.action = found;
     store_release(&chain.valid, 1);
-    return sys_call4(SYS_rt_sigaction, STOP_SIGNAL, (long)&ours, 0, 8) == 0;
+    return install_handler();
+}
+
+/* Whoever installs the handler meanwhile sees own_stacks, or is seen. */
+void world_avoid_alternate_stacks(void)
+{
+    struct kernel_action found;
+
+    store_seq_cst(&own_stacks, 1);
+    if (find_handler(&found) && found.handler == on_stop_signal && (found.flags & SA_ONSTACK) != 0)
+        install_handler();
 }

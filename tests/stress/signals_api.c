@@ -239,6 +239,45 @@ static void small_alternate_stack(void)
     printf("ok small_alternate_stack\n");
 }
 
+/* All threads have the same alternate stack, and are stopped together. */
+static char shared_stack[64 << 10];
+static _Atomic int sharing, shared_enough;
+
+static void *share_stack(void *argument)
+{
+    stack_t stack = { .ss_sp = shared_stack, .ss_size = sizeof shared_stack };
+    uintptr_t volatile local = (uintptr_t)argument;
+    register uintptr_t kept __asm__("r12") = (uintptr_t)argument;
+
+    if (sigaltstack(&stack, NULL) != 0)
+        abort();
+    sharing++;
+    while (!shared_enough)
+        __asm__ volatile("pause" : "+r"(kept));
+    return (void *)(kept == local ? local : 0);
+}
+
+static void shared_alternate_stack(void)
+{
+    enum { THREADS = 8, CYCLES = 30 };
+    pthread_t threads[THREADS];
+
+    for (uintptr_t i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, share_stack, (void *)(i + 1));
+    while (sharing < THREADS)
+        usleep(1000);
+    for (int i = 0; i < CYCLES; i++)
+        gc_collect();
+    shared_enough = 1;
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        void *result;
+
+        pthread_join(threads[i], &result);
+        EXPECT((uintptr_t)result == i + 1);
+    }
+    printf("ok shared_alternate_stack\n");
+}
+
 /* More handlers than anybody expects: functions made at run time. */
 static void many_handlers(void)
 {
@@ -449,6 +488,7 @@ int main(void)
     change_context();
     alternate_stack();
     small_alternate_stack();
+    shared_alternate_stack();
     many_handlers();
     concurrent();
     set_in_handler();
