@@ -42,7 +42,8 @@ LIBS = -lpthread -ldl
 # of code that are touched cost a fault and count as memory of the process.
 EVERYDAY = $(addprefix src/,$(addsuffix .c,api/start api/malloc alloc/refill alloc/release \
 	alloc/resize alloc/collect base/options base/lock heap/arena heap/bins heap/mcache heap/ready \
-	heap/pages heap/runs heap/huge heap/pages_release heap/sizeclass heap/span os/vm_linux os/host_linux world/thread \
+	heap/pages heap/runs heap/huge heap/pages_release heap/sizeclass heap/span os/vm_linux os/host_linux os/vdso_linux \
+	world/thread \
 	world/fork watch/stats gc/sweep gc/cycle gc/limiter gc/pacer world/stop_answer world/stop alloc/collector))
 SOURCES = $(EVERYDAY) \
 	$(filter-out src/heap/mksizeclasses.c $(EVERYDAY),$(sort $(wildcard src/*/*.c)))

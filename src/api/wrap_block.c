@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "os/host.h"
 
 /* dlsym takes the loader's lock, which a thread may hold that waits for this one (a plugin's
  * constructor that starts a thread).  So everything is looked up while there is nobody to
@@ -91,6 +92,13 @@ int gcalloc_unpark_personality(int version UNUSED, int actions, uint64_t class U
 
 enum { NS_PER_SECOND = 1000000000 };
 
+static struct timespec now_monotonic(void)
+{
+    uint64_t ns = host_clock_ns();
+
+    return (struct timespec){ (time_t)(ns / NS_PER_SECOND), (long)(ns % NS_PER_SECOND) };
+}
+
 void wait_limit_start(struct wait_limit *limit, const struct timespec *length)
 {
     /* A malformed length is for the kernel to refuse; a long one never ends. */
@@ -99,7 +107,7 @@ void wait_limit_start(struct wait_limit *limit, const struct timespec *length)
                    (length->tv_sec | length->tv_nsec) != 0;
     if (!limit->timed)
         return;
-    clock_gettime(CLOCK_MONOTONIC, &limit->end);
+    limit->end = now_monotonic();
     limit->end.tv_sec += length->tv_sec;
     limit->end.tv_nsec += length->tv_nsec;
     if (limit->end.tv_nsec >= NS_PER_SECOND) {
@@ -110,11 +118,10 @@ void wait_limit_start(struct wait_limit *limit, const struct timespec *length)
 
 void wait_limit_left(const struct wait_limit *limit, struct timespec *left)
 {
-    struct timespec now;
-
     if (!limit->timed)
         return;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    struct timespec now = now_monotonic();
+
     left->tv_sec = limit->end.tv_sec - now.tv_sec;
     left->tv_nsec = limit->end.tv_nsec - now.tv_nsec;
     if (left->tv_nsec < 0) {

@@ -8,10 +8,35 @@
 #include "base/atomics.h"
 #include "base/bits.h"
 #include "base/sys.h"
+#include "os/vdso.h"
 
-/* A pointer in data is bound when the library is loaded.  A call through the PLT
- * could be bound at its first use, by a loader that takes locks and uses TLS. */
-static int (*const volatile libc_clock_gettime)(clockid_t, struct timespec *) = clock_gettime;
+typedef int (*clock_reader)(clockid_t clock, struct timespec *time);
+
+static AT_START clock_reader reader;    /* atomic, relaxed: every writer stores the same */
+
+static int read_by_call(clockid_t clock, struct timespec *time)
+{
+    return (int)sys_call2(SYS_clock_gettime, clock, (long)time);
+}
+
+static COLD clock_reader find_reader(void)
+{
+    clock_reader found = (clock_reader)vdso_find("__vdso_clock_gettime");
+
+    if (found == NULL)
+        found = read_by_call;
+    store_relaxed(&reader, found);
+    return found;
+}
+
+static void read_clock(clockid_t clock, struct timespec *time)
+{
+    clock_reader found = load_relaxed(&reader);
+
+    if (UNLIKELY(found == NULL))
+        found = find_reader();
+    found(clock, time);
+}
 
 static uint64_t nanoseconds(const struct timespec *time)
 {
@@ -22,7 +47,7 @@ uint64_t host_clock_ns(void)
 {
     struct timespec now = { 0, 0 };
 
-    libc_clock_gettime(CLOCK_MONOTONIC, &now);
+    read_clock(CLOCK_MONOTONIC, &now);
     return nanoseconds(&now);
 }
 
@@ -30,7 +55,7 @@ uint64_t host_clock_coarse_ms(void)
 {
     struct timespec now;
 
-    libc_clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    read_clock(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
