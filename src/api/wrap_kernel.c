@@ -70,7 +70,7 @@ static void remember(uintptr_t word)
         if (cas_acq_rel(&remembered[i], &present, word) || present == word)
             return;
     }
-    roots_kernel_will_hide();
+    roots_will_hide();
 }
 
 EXPORT int mq_notify(mqd_t queue, const struct sigevent *event)

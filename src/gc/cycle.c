@@ -260,7 +260,7 @@ static void end_marking_stopped(struct cycle_report *report, const struct cycle_
     set_marking(false, false);
     store_relaxed(&gc_phase, GC_SWEEPING);
     cycles.swept = true;
-    report->spared = options.mode == MODE_COLLECT && roots_kernel_hides(mark_is_unreached);
+    report->spared = options.mode == MODE_COLLECT && roots_hide(mark_is_unreached);
     sweep_begin_stopped(report->spared);
 }
 

@@ -26,7 +26,7 @@ struct cycle_report {
     const char *abandoned;      /* NULL, or why; then nothing was freed */
     bool forced;
     bool fruitless;             /* ended after the first look: next to everything was reached */
-    bool spared;                /* no malloc block dies: the kernel may hold the pointer to it */
+    bool spared;                /* no malloc block dies: the pointer to it may be hidden */
     enum cycle_method method;
     uint64_t start_ns;          /* monotonic time at the beginning */
     /* Wall clock.  setup: from the first stop signal of stop 1 until the world ran again.

@@ -28,7 +28,7 @@
  *
  *          A malloc block is freed when two cycles in a row do not reach it: its pointer may be in
  *          flight, in a socket.  What it reaches is kept meanwhile (keep.h).
- *          While requests in the kernel may hold the only pointers to some, none is condemned.
+ *          While the program hides pointers for long (roots_hide), none is condemned.
  */
 #ifndef GCALLOC_GC_SWEEP_H
 #define GCALLOC_GC_SWEEP_H

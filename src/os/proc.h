@@ -29,7 +29,7 @@ struct mapping {
     uint8_t kind;           /* enum mapping_kind */
     uint8_t protection;     /* PROT_READ, PROT_WRITE, PROT_EXEC */
     bool readable;
-    bool is_aio;            /* a ring of libaio: completions */
+    bool hides;             /* pointers may be where nobody can read them: see proc_linux.c */
 };
 
 struct mapping_table {
@@ -42,8 +42,8 @@ struct mapping_table {
     bool (*next_kept)(uintptr_t *low, uintptr_t *high);
     uintptr_t watch_low, watch_high;    /* in: a part of what is left out ... */
     bool watched_unreadable;        /* out: ... in which something is not readable */
-    size_t rings;           /* out: of io_uring: MAPPING_REQUESTS */
-    bool aio_seen;          /* out: there are rings of libaio */
+    size_t rings;                   /* out: of MAPPING_REQUESTS */
+    bool hider_seen;                /* out: some mapping hides */
 };
 
 /* Scratch for the calls below: one line of /proc/self/maps can take 17 KiB (a path of 4 KiB, every

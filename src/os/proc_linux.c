@@ -54,6 +54,18 @@ static enum mapping_kind classify(bool shared, bool has_file, const char *name, 
     return MAPPING_FILE;            /* special mappings of the kernel: careful reading */
 }
 
+/* Libraries that keep a pointer as its distance from the block that it stands in, or from some other
+ * base. */
+static bool keeps_distances(const char *name)
+{
+    const char *file = name;
+
+    for (const char *at = name; *at != 0; at++)
+        if (*at == '/')
+            file = at + 1;
+    return after_prefix(file, "libfontconfig.so") != NULL || after_prefix(file, "libswipl.so") != NULL;
+}
+
 static const char *skip_field(const char *text)
 {
     while (*text != ' ' && *text != 0)
@@ -86,7 +98,7 @@ static bool parse_line(const char *line, struct mapping *mapping)
     const char *name = skip_field(at);
 
     mapping->kind = (uint8_t)classify(shared, has_file, name, offset);
-    mapping->is_aio = shared && after_prefix(name, AIO) != NULL;
+    mapping->hides = shared ? after_prefix(name, AIO) != NULL : has_file && keeps_distances(name);
     return mapping->low < mapping->high;
 }
 
@@ -152,7 +164,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
     table->count = 0;
     table->watched_unreadable = false;
     table->rings = 0;
-    table->aio_seen = false;
+    table->hider_seen = false;
     if (!lines_open(&lines, "/proc/thread-self/maps", scratch, PROC_SCRATCH_BYTES))
         return false;
     while (sane && (line = lines_next(&lines)) != NULL) {
@@ -162,7 +174,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
         if (sane) {
             add_mapping(table, &mapping);
             table->rings += mapping.kind == MAPPING_REQUESTS;
-            table->aio_seen |= mapping.is_aio;
+            table->hider_seen |= mapping.hides;
         }
     }
     lines_close(&lines);

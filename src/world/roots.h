@@ -63,11 +63,12 @@ size_t roots_visit_written(root_visitor visit, void *context);
  * that pays where one page in six is written until the next cycle: in a table that is being filled. */
 void roots_disarm(struct userfault *userfault);
 
-/* World stopped, all that the roots lead to is marked: may the kernel have the only address of something
- * in a request to io_uring or libaio, or was roots_kernel_will_hide called?  is_lost: the word names an
- * object that was not reached.  Mappings as they were when the roots were last visited. */
-bool roots_kernel_hides(bool (*is_lost)(uintptr_t word));
-void roots_kernel_will_hide(void);
+/* World stopped, all that the roots lead to is marked: may the program have pointers that nobody can find?
+ * It has loaded a library that keeps distances, or may have given something to io_uring or libaio alone, or
+ * roots_will_hide was called.  is_lost: the word names an object that was not reached.  Mappings as they
+ * were when the roots were last visited. */
+bool roots_hide(bool (*is_lost)(uintptr_t word));
+void roots_will_hide(void);
 
 bool roots_add(const void *low, const void *high);
 /* Removes whatever of [low, high) was registered. */

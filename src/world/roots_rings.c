@@ -1,4 +1,4 @@
-/* roots_rings.c -- requests that the kernel keeps; see roots.h
+/* roots_rings.c -- pointers that nobody can find, mostly in requests that the kernel keeps; see roots.h
  *
  * The user_data of a request is the address of what the program knows about it, as a rule, and while the
  * request is under way the kernel may be the only one who has it: no interface tells.  Some requests
@@ -56,7 +56,7 @@ static bool ring_hides(struct look *look, const struct mapping *ring)
     return look->lost || look->requests < TELLING_REQUESTS;
 }
 
-static bool rings_hide(bool (*is_lost)(uintptr_t word))
+static bool mappings_hide(bool (*is_lost)(uintptr_t word))
 {
     struct look look = { .is_lost = is_lost };
     bool hide = false;
@@ -68,19 +68,19 @@ static bool rings_hide(bool (*is_lost)(uintptr_t word))
         for (size_t i = 0; i < table->count; i++)
             if (table->rows[i].kind == MAPPING_REQUESTS)
                 hide |= ring_hides(&look, &table->rows[i]);
-    hide |= table->aio_seen;
+    hide |= table->hider_seen;
     roots_scan_end(&look.scan);
     if (look.lost)
-        roots_kernel_will_hide();
+        roots_will_hide();
     return hide;
 }
 
-void roots_kernel_will_hide(void)
+void roots_will_hide(void)
 {
     store_relaxed(&words_hidden, 1);
 }
 
-bool roots_kernel_hides(bool (*is_lost)(uintptr_t word))
+bool roots_hide(bool (*is_lost)(uintptr_t word))
 {
-    return load_relaxed(&words_hidden) != 0 || rings_hide(is_lost);
+    return load_relaxed(&words_hidden) != 0 || mappings_hide(is_lost);
 }

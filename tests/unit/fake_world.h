@@ -190,7 +190,7 @@ bool roots_gather(void)
     return true;
 }
 
-bool roots_kernel_hides(bool (*is_lost)(uintptr_t word))
+bool roots_hide(bool (*is_lost)(uintptr_t word))
 {
     (void)is_lost;
     return fake_kernel_hides;

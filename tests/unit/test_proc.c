@@ -156,15 +156,39 @@ static void rings_of_requests_are_seen(void **state)
     aio_context_t context = 0;
 
     (void)state;
-    assert_false(read_table(0, 0).aio_seen);
+    assert_false(read_table(0, 0).hider_seen);
     if (syscall(SYS_io_setup, 1, &context) != 0)
         skip();                     /* a kernel without it */
     struct mapping_table table = read_table(0, 0);
 
-    assert_true(table.aio_seen);
+    assert_true(table.hider_seen);
     assert_int_equal(kind_of(&table, (void *)context), MAPPING_MEMORY);
     syscall(SYS_io_destroy, context);
-    assert_false(read_table(0, 0).aio_seen);
+    assert_false(read_table(0, 0).hider_seen);
+}
+
+/* Whatever it is, if it is named so. */
+static void libraries_that_keep_distances_are_seen(void **state)
+{
+    char name[] = "/tmp/test_proc.XXXXXX", library[64], other[64];
+
+    (void)state;
+    assert_non_null(mkdtemp(name));
+    snprintf(library, sizeof library, "%s/libfontconfig.so.1.12.0", name);
+    snprintf(other, sizeof other, "%s/libother.so", name);
+    int fd = open(library, O_RDWR | O_CREAT, 0600);
+
+    assert_int_equal(ftruncate(fd, 4096), 0);
+    assert_false(read_table(0, 0).hider_seen);
+    char *memory = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+
+    assert_true(read_table(0, 0).hider_seen);
+    assert_int_equal(rename(library, other), 0);
+    assert_false(read_table(0, 0).hider_seen);
+    munmap(memory, 4096);
+    close(fd);
+    unlink(other);
+    rmdir(name);
 }
 
 static void too_many_mappings_are_counted(void **state)
@@ -474,6 +498,7 @@ int main(void)
         cmocka_unit_test(mappings_are_classified),
         cmocka_unit_test(the_excluded_range_is_cut_out_of_a_mapping),
         cmocka_unit_test(rings_of_requests_are_seen),
+        cmocka_unit_test(libraries_that_keep_distances_are_seen),
         cmocka_unit_test(too_many_mappings_are_counted),
         cmocka_unit_test(written_pages_are_listed),
         cmocka_unit_test(zero_pages_and_file_pages_are_not_listed),
