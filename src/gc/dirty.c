@@ -4,6 +4,10 @@
  * of heap/chunk.h: 128 words a GiB, so that stop 2 need not notice how large the heap is.  Small
  * gaps are bridged.
  *
+ * The stop asks in the way that the kernel answers soonest (os/pagemap.h), about as much as it can at a
+ * time.  That lists the pages that were written (I1), and pages that are not there: of ranges that are
+ * longer than a few pages the kernel is asked which those are.
+ *
  * A run that answers -EPERM holds memory that is not registered: pages that realloc or the program moved,
  * or a mapping made afresh.  All of it counts as written, and it is registered again.  Its neighbours may
  * have lost their registration by that, and kept their marks (os/userfault.h).  So nothing is registered
@@ -25,7 +29,9 @@
 enum {
     GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
     RANGES = HOSTILE(2048, 1),
+    LONG_PAGES = HOSTILE(8, 2),             /* pages of a range that are worth asking which are there */
     PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
+    ANY_PAGES = 1 << 30,
     PIECE_PAUSE_NS = 50000,
     ATTEMPTS = 8,               /* at registering what the program moves meanwhile */
     HUGE_PAGES = 256,           /* 2 MiB: to arm a part of a huge page, the kernel splits it */
@@ -34,7 +40,8 @@ enum {
 static struct {
     struct userfault userfault;
     struct pagemap pagemap;
-    struct page_range *ranges;  /* from meta_alloc */
+    struct page_range *found;   /* by the kernel; from meta_alloc, as the next */
+    struct page_range *ranges;  /* to be looked at again */
     long listed;                /* of them in use */
     bool open;
     bool armed;                 /* something was, once: there may be old marks */
@@ -77,20 +84,22 @@ static size_t next_page(size_t page, size_t end, bool tracked)
     return end;
 }
 
-/* The next run from page `from` on; false when there is none. */
-static bool next_run(size_t from, struct run *run)
+/* The next run from page `from` on, of at most so many pages; false when there is none. */
+static bool next_run(size_t from, size_t most, struct run *run)
 {
     size_t end = load_relaxed(&arena.bytes) >> PAGE_SHIFT;
     size_t low = next_page(from, end, true), next = low, high = low;
 
-    while (next < end && next - high < GAP_PAGES && high - low < PIECE_PAGES) {
+    while (next < end && next - high < GAP_PAGES && high - low < most) {
         high = next_page(next, end, false);
         next = next_page(high, end, true);
     }
     run->low = low;
-    run->high = min_size(high, align_down(low + PIECE_PAGES, HUGE_PAGES));
+    run->high = min_size(high, align_down(low + most, HUGE_PAGES));
     return low < end;
 }
+
+#define PIECE_BYTES ((size_t)PIECE_PAGES << PAGE_SHIFT)
 
 static uintptr_t page_address(size_t page)
 {
@@ -139,9 +148,11 @@ static bool open_descriptors(void)
 {
     if (dirty.open)
         return true;
+    if (dirty.found == NULL)
+        dirty.found = meta_alloc(RANGES * sizeof dirty.found[0]);
     if (dirty.ranges == NULL)
         dirty.ranges = meta_alloc(RANGES * sizeof dirty.ranges[0]);
-    dirty.open = dirty.ranges != NULL && userfault_open(&dirty.userfault) &&
+    dirty.open = dirty.found != NULL && dirty.ranges != NULL && userfault_open(&dirty.userfault) &&
                  pagemap_open(&dirty.pagemap, false, NULL, 0) && !dirty.pagemap.by_words;
     return dirty.open;
 }
@@ -164,7 +175,7 @@ bool dirty_arm(void)
     size_t pages = 0;
 
     dirty.armed = true;
-    while (next_run(run.high, &run)) {
+    while (next_run(run.high, PIECE_PAGES, &run)) {
         uintptr_t low = page_address(run.low), high = page_address(run.high);
         long result = pagemap_arm(&dirty.pagemap, low, high);
 
@@ -173,15 +184,6 @@ bool dirty_arm(void)
         pause_between(&pages, run.high - run.low);
     }
     return true;
-}
-
-static long listed_pages(long from)
-{
-    long pages = 0;
-
-    for (long i = from; i < dirty.listed; i++)
-        pages += (long)((dirty.ranges[i].high - dirty.ranges[i].low) / VM_PAGE);
-    return pages;
 }
 
 static void rescan_listed(bool running)
@@ -193,7 +195,41 @@ static void rescan_listed(bool running)
     dirty.listed = 0;
 }
 
-/* All of a run counts as written. */
+/* The list is rescanned when it has no room. */
+static struct page_range *room_in_list(void)
+{
+    if (dirty.listed == RANGES)
+        rescan_listed(false);
+    return &dirty.ranges[dirty.listed];
+}
+
+static long list_whole(uintptr_t low, uintptr_t high)
+{
+    *room_in_list() = (struct page_range){ low, high, 0 };
+    dirty.listed++;
+    return (long)((high - low) / VM_PAGE);
+}
+
+/* Lists what of [low, high) holds something. */
+static long list_held(uintptr_t low, uintptr_t high)
+{
+    uintptr_t next;
+    long pages = 0;
+
+    for (; low < high; low = next) {
+        struct page_range *list = room_in_list();
+        long count = pagemap_held(&dirty.pagemap, low, high, list, (size_t)(RANGES - dirty.listed), &next);
+
+        if (count < 0 || next <= low)
+            return pages + list_whole(low, high);
+        for (long i = 0; i < count; i++)
+            pages += (long)((list[i].high - list[i].low) / VM_PAGE);
+        dirty.listed += count;
+    }
+    return pages;
+}
+
+/* All of [low, high) counts as written. */
 static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
 {
     if (rearm && !register_anew(low, high, true))
@@ -203,28 +239,53 @@ static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
     return (long)((high - low) / VM_PAGE);
 }
 
-/* What is armed again is rescanned at once, for it is known here only; the rest is listed as long as the
- * list has room. */
+static long find_written(uintptr_t low, uintptr_t high, bool rearm, uintptr_t *next)
+{
+    return rearm ? pagemap_written(&dirty.pagemap, low, high, true, dirty.found, RANGES, next)
+                 : pagemap_written_or_absent(&dirty.pagemap, low, high, dirty.found, RANGES, next);
+}
+
+/* Of what is armed again the kernel has listed nothing that is not there. */
+static long list_found(long count, bool rearm, long max_pages)
+{
+    long pages = 0;
+
+    for (long i = 0; i < count && pages <= max_pages; i++) {
+        uintptr_t low = dirty.found[i].low, high = dirty.found[i].high;
+        bool sure = rearm || high - low < LONG_PAGES * VM_PAGE;
+
+        pages += sure ? list_whole(low, high) : list_held(low, high);
+    }
+    return pages;
+}
+
+/* What is armed again is rescanned at once, for it is known here only.  In the stop the kernel is asked once
+ * about all of a run, unless some of it is not registered. */
 static long rescan_run(const struct run *run, bool rearm, long max_pages)
 {
     uintptr_t low = page_address(run->low), high = page_address(run->high), next;
+    size_t reach = high - low;
     long pages = 0;
 
     while (low < high && pages <= max_pages) {
-        if (rearm || dirty.listed == RANGES)
-            rescan_listed(rearm);
-        long from = dirty.listed;
-        long count = pagemap_written(&dirty.pagemap, low, high, rearm, dirty.ranges + from,
-                                     (size_t)(RANGES - from), &next);
+        uintptr_t end = min_size(high, low + reach);
+        if (rearm)
+            rescan_listed(true);
+        long count = find_written(low, end, rearm, &next);
 
+        if (count == -EPERM && reach > PIECE_BYTES) {
+            reach = PIECE_BYTES;
+            continue;
+        }
         if (count == -EPERM) {
-            long whole = rescan_whole(low, high, rearm);
-            return whole < 0 ? -1 : pages + whole;
+            count = rescan_whole(low, end, rearm);
+            next = end;
+        } else if (count >= 0) {
+            count = list_found(count, rearm, max_pages - pages);
         }
         if (count < 0 || next <= low)
             return -1;
-        dirty.listed += count;
-        pages += listed_pages(from);
+        pages += count;
         low = next;
     }
     return pages;
@@ -233,10 +294,11 @@ static long rescan_run(const struct run *run, bool rearm, long max_pages)
 long dirty_rescan(bool rearm, long max_pages)
 {
     struct run run = { 0, 0 };
+    const size_t most = rearm ? PIECE_PAGES : ANY_PAGES;
     long pages = 0;
 
     dirty.listed = 0;
-    while (pages <= max_pages && next_run(run.high, &run)) {
+    while (pages <= max_pages && next_run(run.high, most, &run)) {
         long found = rescan_run(&run, rearm, max_pages - pages);
 
         if (found < 0)
@@ -256,7 +318,7 @@ void dirty_disarm(void)
     struct run run = { 0, 0 };
     size_t pages = 0;
 
-    while (next_run(run.high, &run)) {
+    while (next_run(run.high, PIECE_PAGES, &run)) {
         userfault_disarm(&dirty.userfault, page_address(run.low), page_address(run.high));
         pause_between(&pages, run.high - run.low);
     }

@@ -11,6 +11,9 @@
 /* Processors this process may run on; at least 1. */
 unsigned host_cpus(void);
 
+/* Linux of this version or a later one.  A distribution's kernel may have more than its version says. */
+bool host_kernel_is(unsigned major, unsigned minor);
+
 /* Nanoseconds of the monotonic clock: about 30 ns a call. */
 uint64_t host_clock_ns(void);
 /* Milliseconds of the same, as of the last tick: cheaper. */

@@ -3,6 +3,7 @@
 
 #include <cpuid.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include "base/atomics.h"
@@ -86,6 +87,30 @@ unsigned host_cpus(void)
     for (long i = 0; i < bytes / 8; i++)
         cpus += count_bits(mask[i]);
     return cpus == 0 ? 1 : cpus;
+}
+
+static unsigned read_number(const char **text)
+{
+    unsigned number = 0;
+
+    for (; **text >= '0' && **text <= '9' && number < 100000; ++*text)
+        number = number * 10 + (unsigned)(**text - '0');
+    return number;
+}
+
+bool host_kernel_is(unsigned major, unsigned minor)
+{
+    struct utsname names;
+    const char *at = names.release;
+
+    if (sys_call1(SYS_uname, (long)&names) != 0)
+        return false;
+    unsigned first = read_number(&at);
+
+    if (*at != '.')
+        return false;
+    at++;
+    return first > major || (first == major && read_number(&at) >= minor);
 }
 
 uint64_t host_physical_bytes(void)

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/sys.h"
+#include "os/host.h"
 #include "os/vm.h"
 
 struct scan_argument {
@@ -45,6 +46,7 @@ bool pagemap_open(struct pagemap *pagemap, bool by_words, void *scratch, size_t 
     pagemap->fd = sys_open_read("/proc/thread-self/pagemap");
     pagemap->by_words = by_words;
     pagemap->page_limit = 0;
+    pagemap->knows_swapped = host_kernel_is(6, 10);
     pagemap->exclude = IS_FILE | IS_ZERO_PAGE | IS_GUARD;
     pagemap->words = scratch;
     pagemap->word_count = scratch_bytes / sizeof pagemap->words[0];
@@ -139,6 +141,44 @@ long pagemap_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high, boo
         .vec = (uint64_t)(uintptr_t)ranges,
         .vec_len = capacity,
         .category_mask = IS_WRITTEN,
+    };
+
+    return scan(pagemap, &argument, next);
+}
+
+/* Asked for "written" and nothing else the kernel compares one bit of each entry of a page table, instead of
+ * finding out all that can be known of the page.  An entry without a page is not armed, unless the arming
+ * has come by, so it is listed as well: in page tables that are younger than that, or after MADV_DONTNEED.
+ * Before 6.9 (and 6.8.10) that loop took bits of a swapped page's place, and of a page's that was being
+ * migrated, for the mark. */
+long pagemap_written_or_absent(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                               struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    struct scan_argument argument = {
+        .flags = SCAN_CHECK,
+        .start = low,
+        .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = capacity,
+        .category_mask = IS_WRITTEN,
+        .return_mask = IS_WRITTEN,
+    };
+
+    return pagemap->knows_swapped
+               ? request(pagemap, &argument, next)
+               : pagemap_written(pagemap, low, high, false, ranges, capacity, next);
+}
+
+long pagemap_held(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                  struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    struct scan_argument argument = {
+        .start = low,
+        .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = capacity,
+        .category_inverted = IS_ZERO_PAGE,
+        .category_mask = IS_ZERO_PAGE,
     };
 
     return scan(pagemap, &argument, next);

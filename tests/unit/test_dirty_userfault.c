@@ -1,8 +1,10 @@
-/* test_dirty_userfault.c -- dirty tracking of memory that the kernel registers no more
+/* test_dirty_userfault.c -- dirty tracking where the kernel's answer is not the whole truth
  *
- * A block's pages are moved to another block, which is registered as they come, and back.  The kernel makes
+ * Memory that it registers no more: a block's pages are moved to another block, which is registered as they come, and back.  The kernel makes
  * one mapping of them and their neighbours again, which is not registered any more, and leaves what it has
  * noted of the neighbours' pages.
+ *
+ * Page tables that are younger than the arming: the stop's question lists the pages that are not there, too.
  */
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -12,10 +14,11 @@
 #include "os/pagemap.h"
 #include "os/vm.h"
 
-enum { BLOCK = 2 << 20, PAGE = 4096 };
+enum { BLOCK = 2 << 20, FAR = 1 << 20, WIDE = 24 << 20, PAGE = 4096 };
 
-/* The first two are neighbours; `far` is in a run of pages of its own. */
-static char *block, *neighbour, *far, *apart, *away;
+/* The first three are neighbours; `far` is in a run of pages of its own. */
+static char *neighbour, *block, *wide, *far, *apart, *away;
+static char *young;                     /* nothing in it was touched */
 static uintptr_t *hidden[3];
 static uint32_t calls;
 
@@ -41,19 +44,21 @@ static bool is_lost(const void *page)
 
 static void make_blocks(void)
 {
-    char *low = fake_alloc(KIND_MALLOC, 5 * BLOCK);     /* room for all, one after the other */
+    char *low = fake_alloc(KIND_MALLOC, FAR + WIDE + 4 * BLOCK);        /* room for all, one after the other */
     struct span *span = span_of(word_of(low));
 
     store_relaxed(&span->slot_state[0], SLOT_IN);
     store_relaxed(&span->live, 0);
     pages_free(span);
-    far = fake_alloc(KIND_MALLOC, BLOCK);
+    far = fake_alloc(KIND_MALLOC, FAR);
     apart = fake_alloc(KIND_NOSCAN, BLOCK);
     neighbour = fake_alloc(KIND_MALLOC, BLOCK);
     block = fake_alloc(KIND_MALLOC, BLOCK);
+    wide = fake_alloc(KIND_MALLOC, WIDE);
     away = fake_alloc(KIND_NOSCAN, BLOCK);
-    assert_true(far == low && away == low + 4 * BLOCK);
-    memset(low, 0, 5 * BLOCK);
+    assert_true(far == low && wide == block + BLOCK && away == wide + WIDE);
+    memset(low, 0, FAR + 3 * BLOCK);
+    memset(away, 0, BLOCK);
 }
 
 /* Each test has the blocks of the one before. */
@@ -62,9 +67,9 @@ static int begin(void **state)
     setup(state);
     if (block == NULL)
         make_blocks();
-    char *blocks[] = { far, apart, neighbour, block, away };
+    char *blocks[] = { far, apart, neighbour, block, away, wide };
 
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         fake_roots[i] = word_of(blocks[i]);
     for (int i = 0; i < 3; i++)
         hidden[i] = fake_alloc(KIND_MALLOC, 100);
@@ -123,6 +128,26 @@ static void lose_registration_and_hide(void)
     put(word_in(block, 5), word_of(hidden[2]));
 }
 
+/* After the last round.  The stop asks about all of a run at once, however long it is. */
+static void lose_registration_in_the_end(void)
+{
+    if (calls++ != 1)
+        return;
+    move_back();
+    assert_true(is_lost(wide));
+    put(word_in(wide, 5), word_of(hidden[0]));
+    put(word_in(wide, WIDE / PAGE - 5), word_of(hidden[1]));
+    put(word_in(block, 5), word_of(hidden[2]));
+}
+
+static void test_lost_before_the_stop(void **state)
+{
+    (void)state;
+    fake_cleaning = lose_registration_in_the_end;
+    mark_beside();
+    expect_marked();
+}
+
 /* What one run registers again is not another's. */
 static void test_written_while_it_was_lost(void **state)
 {
@@ -168,7 +193,34 @@ static void test_lost_and_closed(void **state)
     expect_marked();
 }
 
+/* Seen by the stop alone. */
+static void hide_among_absent_pages(void)
+{
+    if (calls++ != 1)
+        return;
+    assert_true(is_marked(young));
+    put(word_in(young, 700), word_of(hidden[0]));
+    for (size_t page = 1100; page < 1120; page++)
+        put(word_in(young, page), word_of(hidden[1]));
+    put(word_in(neighbour, 5), word_of(hidden[2]));
+}
+
+static void test_written_among_absent_pages(void **state)
+{
+    (void)state;
+    move_back();
+    young = fake_alloc(KIND_MALLOC, 4 * BLOCK);
+    fake_roots[6] = word_of(young);
+    fake_cleaning = hide_among_absent_pages;
+    struct cycle_report report = mark_beside();
+
+    assert_in_range(report.stopped_pages, 22, 100);
+    expect_marked();
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_written_among_absent_pages, begin, setup),
+    cmocka_unit_test_setup_teardown(test_lost_before_the_stop, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_while_marking, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_while_it_was_lost, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_between_cycles, begin, setup),

@@ -358,6 +358,76 @@ static void written_pages_are_told_from_armed_ones(void **state)
     munmap(memory, 16 * 4096);
 }
 
+/* A page table has 512 entries. */
+enum { YOUNG_PAGES = 512, OLD_AND_YOUNG = 2 * YOUNG_PAGES, READ_PAGE = YOUNG_PAGES + 400 };
+
+typedef long list_function(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                           struct page_range *ranges, size_t capacity, uintptr_t *next);
+
+static long list_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                         struct page_range *to, size_t capacity, uintptr_t *next)
+{
+    return pagemap_written(pagemap, low, high, false, to, capacity, next);
+}
+
+/* seen: a byte a page. */
+static void see_listed(list_function *list, uintptr_t low, bool *seen)
+{
+    memset(seen, 0, OLD_AND_YOUNG * sizeof seen[0]);
+    for (uintptr_t at = low, next; at < low + OLD_AND_YOUNG * 4096; at = next) {
+        long count = list(&tracking, at, low + OLD_AND_YOUNG * 4096, ranges, 3, &next);
+
+        assert_true(count >= 0 && count <= 3 && next > at);
+        for (long i = 0; i < count; i++)
+            for (uintptr_t page = ranges[i].low; page < ranges[i].high; page += 4096)
+                seen[(page - low) / 4096] = true;
+    }
+}
+
+/* Every page that was written, but for one that was only read, and no other that holds something. */
+static void expect_same_of_held(uintptr_t low)
+{
+    static bool wanted[OLD_AND_YOUNG], found[OLD_AND_YOUNG], held[OLD_AND_YOUNG];
+
+    see_listed(list_written, low, wanted);
+    see_listed(pagemap_written_or_absent, low, found);
+    see_listed(pagemap_held, low, held);
+    for (size_t i = 0; i < OLD_AND_YOUNG; i++)
+        assert_int_equal(found[i] && held[i], wanted[i] && i != READ_PAGE);
+}
+
+/* In memory whose page table is older than the arming, where some was given back since, and in younger
+ * memory. */
+static void written_pages_are_among_those_listed_quickly(void **state)
+{
+    char *memory = map_pages(2 * OLD_AND_YOUNG, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    uintptr_t low = align_up((uintptr_t)memory, YOUNG_PAGES * 4096), high = low + OLD_AND_YOUNG * 4096;
+    char *old = (char *)low, *young = old + YOUNG_PAGES * 4096;
+    struct userfault userfault;
+
+    (void)state;
+    if (!userfault_open(&userfault) || !have_scan()) {
+        print_message("SKIP: dirty pages: no userfaultfd or no PAGEMAP_SCAN here (Linux 6.7)\n");
+        return;
+    }
+    madvise(old, OLD_AND_YOUNG * 4096, MADV_NOHUGEPAGE);
+    memset(old, 1, YOUNG_PAGES * 4096 / 2);
+    assert_true(pagemap_open(&tracking, false, words, sizeof words));
+    assert_int_equal(userfault_register(&userfault, low, high), 0);
+    assert_int_equal(pagemap_arm(&tracking, low, high), 0);
+    expect_same_of_held(low);
+    old[0] = old[3 * 4096] = old[300 * 4096] = young[0] = young[9 * 4096] = young[511 * 4096] = 1;
+    assert_int_equal(*(volatile char *)&old[READ_PAGE * 4096], 0);
+    madvise(old + 16 * 4096, 16 * 4096, MADV_DONTNEED);
+    old[20 * 4096] = 1;
+    expect_same_of_held(low);
+    tracking.knows_swapped = false;
+    expect_same_of_held(low);
+    pagemap_close(&tracking);
+    userfault_close(&userfault);
+    munmap(memory, 2 * OLD_AND_YOUNG * 4096);
+}
+
 static void a_listing_can_be_limited(void **state)
 {
     char *memory = map_pages(16, PROT_READ | PROT_WRITE, MAP_PRIVATE);
@@ -479,6 +549,7 @@ static void the_host_is_described(void **state)
     assert_true(host_cpus() >= 1 && host_cpus() <= (unsigned)get_nprocs_conf());
     assert_int_equal(host_physical_bytes(),
                      (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+    assert_true(host_kernel_is(2, 6) && host_kernel_is(4, 99) && !host_kernel_is(99, 0));
     while (host_thread_cpu_ns() < mine + 1000000)
         ;
     assert_true(host_clock_ns() >= then + 900000);
@@ -503,6 +574,7 @@ int main(void)
         cmocka_unit_test(written_pages_are_listed),
         cmocka_unit_test(zero_pages_and_file_pages_are_not_listed),
         cmocka_unit_test(written_pages_are_told_from_armed_ones),
+        cmocka_unit_test(written_pages_are_among_those_listed_quickly),
         cmocka_unit_test(a_listing_can_be_limited),
         cmocka_unit_test(reads_stop_at_what_is_unreadable),
         cmocka_unit_test(every_watch_of_a_large_epoll_is_seen),
