@@ -46,6 +46,7 @@
 #include "gc/pacer.h"
 #include "gc/snapshot.h"
 #include "gc/verify.h"
+#include "heap/arena.h"
 #include "heap/ceded.h"
 #include "os/host.h"
 #include "world/roots.h"
@@ -57,11 +58,14 @@ enum {
     FEW_PAGES = HOSTILE(128, 1 << 20),            /* so few dirty pages are left to the stop */
     ATTEMPTS = HOSTILE(5, 8),   /* at stop 2; the last one does it all */
     PRESSURE_LEAST_NS = 250000, PRESSURE_MOST_NS = 4000000,
-    STOP_PAGES = HOSTILE(512, 1),            /* budget of the first attempt, doubled for each further one */
+    /* Budget of the first attempt, doubled for each further one.  In a large heap less is left of it: the
+     * kernel's walk over its page tables takes 0.4 ms a GiB, a page 2 us. */
+    STOP_PAGES = HOSTILE(512, 1), STOP_PAGES_LARGE = HOSTILE(256, 1),
 };
 
 _Static_assert(ATTEMPTS + 2 <= CYCLE_STOPS, "stop 1, all attempts at stop 2, and one to forget the marks");
 
+static const size_t LARGE_HEAP = GIB;
 static const uint64_t STOP_BYTES = HOSTILE(512 * KIB, 256);
 static const uint64_t RETRY_NS = 10000000;
 
@@ -401,11 +405,20 @@ static bool preclean(struct cycle_report *report, uint32_t workers)
 
 enum outcome { DONE, TOO_MUCH, FRUITLESS, FAILED };
 
+static long stop_pages(int attempt)
+{
+    size_t heap = load_relaxed(&arena.bytes);
+    size_t walk = heap > LARGE_HEAP ? (heap - LARGE_HEAP) / (LARGE_HEAP / STOP_PAGES_LARGE) : 0;
+    size_t pages = walk < STOP_PAGES ? STOP_PAGES - walk : 0;
+
+    return (long)max_size(pages, STOP_PAGES_LARGE) << attempt;
+}
+
 /* What remains, in the stop.  The first attempts have a budget. */
 static enum outcome terminate_stopped(struct cycle_report *report, int attempt)
 {
     bool last = attempt == ATTEMPTS - 1;
-    long max_pages = last ? LONG_MAX - 1 : (long)STOP_PAGES << attempt;
+    long max_pages = last ? LONG_MAX - 1 : stop_pages(attempt);
 
     mark_cached_stopped();
     mark_barrier_stopped();

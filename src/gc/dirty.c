@@ -30,6 +30,7 @@ enum {
     GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
     RANGES = HOSTILE(2048, 1),
     LONG_PAGES = HOSTILE(8, 2),             /* pages of a range that are worth asking which are there */
+    FEW_IN_PAGES = HOSTILE(256, 1),         /* one of 512 small pages, which a page table has */
     PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
     ANY_PAGES = 1 << 30,
     PIECE_PAUSE_NS = 50000,
@@ -44,8 +45,17 @@ static struct {
     struct page_range *ranges;  /* to be looked at again */
     long listed;                /* of them in use */
     bool open;
+    bool few;                   /* pages were written, by the last round */
     bool armed;                 /* something was, once: there may be old marks */
 } dirty = { .userfault.fd = -1, .pagemap.fd = -1 };
+
+/* How the kernel is asked.  Where few pages were written it takes longer to arm what it looks at than to ask
+ * for what was written, and then to arm that: 0.7 ms a GiB against 0.23, and 1 us a page. */
+enum question {
+    ARM,                        /* what was written is armed again as it is found */
+    ASK_AND_ARM,                /* what is found is armed after that */
+    ASK_STOPPED,                /* everything stays as it is */
+};
 
 struct run {
     size_t low, high;           /* pages of the heap */
@@ -175,6 +185,7 @@ bool dirty_arm(void)
     size_t pages = 0;
 
     dirty.armed = true;
+    dirty.few = false;
     while (next_run(run.high, PIECE_PAGES, &run)) {
         uintptr_t low = page_address(run.low), high = page_address(run.high);
         long result = pagemap_arm(&dirty.pagemap, low, high);
@@ -186,42 +197,52 @@ bool dirty_arm(void)
     return true;
 }
 
-static void rescan_listed(bool running)
+/* Armed first, looked at then. */
+static bool arm_again(uintptr_t low, uintptr_t high)
 {
-    for (long i = 0; i < dirty.listed; i++)
+    return pagemap_arm(&dirty.pagemap, low, high) == 0 || register_anew(low, high, true);
+}
+
+/* False: tracking was lost. */
+static bool rescan_listed(enum question question)
+{
+    for (long i = 0; i < dirty.listed; i++) {
+        uintptr_t low = dirty.ranges[i].low, high = dirty.ranges[i].high;
+
+        if (question == ASK_AND_ARM && !arm_again(low, high))
+            return false;
         if (options.mutate != 2)
-            mark_rescan(dirty.ranges[i].low, dirty.ranges[i].high);
-    mark_rescan_end(running);
+            mark_rescan(low, high);
+    }
+    mark_rescan_end(question != ASK_STOPPED);
     dirty.listed = 0;
+    return true;
 }
 
-/* The list is rescanned when it has no room. */
-static struct page_range *room_in_list(void)
+static long list_whole(uintptr_t low, uintptr_t high, enum question question)
 {
-    if (dirty.listed == RANGES)
-        rescan_listed(false);
-    return &dirty.ranges[dirty.listed];
-}
-
-static long list_whole(uintptr_t low, uintptr_t high)
-{
-    *room_in_list() = (struct page_range){ low, high, 0 };
-    dirty.listed++;
+    if (dirty.listed == RANGES && !rescan_listed(question))
+        return -1;
+    dirty.ranges[dirty.listed++] = (struct page_range){ low, high, 0 };
     return (long)((high - low) / VM_PAGE);
 }
 
 /* Lists what of [low, high) holds something. */
-static long list_held(uintptr_t low, uintptr_t high)
+static long list_held(uintptr_t low, uintptr_t high, enum question question)
 {
     uintptr_t next;
     long pages = 0;
 
     for (; low < high; low = next) {
-        struct page_range *list = room_in_list();
+        if (dirty.listed == RANGES && !rescan_listed(question))
+            return -1;
+        struct page_range *list = dirty.ranges + dirty.listed;
         long count = pagemap_held(&dirty.pagemap, low, high, list, (size_t)(RANGES - dirty.listed), &next);
 
-        if (count < 0 || next <= low)
-            return pages + list_whole(low, high);
+        if (count < 0 || next <= low) {
+            list_whole(low, high, question);
+            return pages + (long)((high - low) / VM_PAGE);
+        }
         for (long i = 0; i < count; i++)
             pages += (long)((list[i].high - list[i].low) / VM_PAGE);
         dirty.listed += count;
@@ -229,39 +250,43 @@ static long list_held(uintptr_t low, uintptr_t high)
     return pages;
 }
 
-/* All of [low, high) counts as written. */
-static long rescan_whole(uintptr_t low, uintptr_t high, bool rearm)
-{
-    if (rearm && !register_anew(low, high, true))
-        return -1;
-    mark_rescan(low, high);
-    mark_rescan_end(rearm);
-    return (long)((high - low) / VM_PAGE);
-}
-
-static long find_written(uintptr_t low, uintptr_t high, bool rearm, uintptr_t *next)
-{
-    return rearm ? pagemap_written(&dirty.pagemap, low, high, true, dirty.found, RANGES, next)
-                 : pagemap_written_or_absent(&dirty.pagemap, low, high, dirty.found, RANGES, next);
-}
-
-/* Of what is armed again the kernel has listed nothing that is not there. */
-static long list_found(long count, bool rearm, long max_pages)
+/* Of what the kernel has armed again it has listed nothing that is not there. */
+static long list_found(long count, enum question question, long max_pages)
 {
     long pages = 0;
 
     for (long i = 0; i < count && pages <= max_pages; i++) {
         uintptr_t low = dirty.found[i].low, high = dirty.found[i].high;
-        bool sure = rearm || high - low < LONG_PAGES * VM_PAGE;
+        bool sure = question == ARM || high - low < LONG_PAGES * VM_PAGE;
+        long listed = sure ? list_whole(low, high, question) : list_held(low, high, question);
 
-        pages += sure ? list_whole(low, high) : list_held(low, high);
+        if (listed < 0)
+            return -1;
+        pages += listed;
     }
     return pages;
 }
 
+/* All of [low, high) counts as written. */
+static long rescan_whole(uintptr_t low, uintptr_t high, enum question question)
+{
+    if (question != ASK_STOPPED && !register_anew(low, high, true))
+        return -1;
+    mark_rescan(low, high);
+    mark_rescan_end(question != ASK_STOPPED);
+    return (long)((high - low) / VM_PAGE);
+}
+
+static long find_written(uintptr_t low, uintptr_t high, enum question question, uintptr_t *next)
+{
+    return question == ARM
+               ? pagemap_written(&dirty.pagemap, low, high, true, dirty.found, RANGES, next)
+               : pagemap_written_or_absent(&dirty.pagemap, low, high, dirty.found, RANGES, next);
+}
+
 /* What is armed again is rescanned at once, for it is known here only.  In the stop the kernel is asked once
  * about all of a run, unless some of it is not registered. */
-static long rescan_run(const struct run *run, bool rearm, long max_pages)
+static long rescan_run(const struct run *run, enum question question, long max_pages)
 {
     uintptr_t low = page_address(run->low), high = page_address(run->high), next;
     size_t reach = high - low;
@@ -269,21 +294,19 @@ static long rescan_run(const struct run *run, bool rearm, long max_pages)
 
     while (low < high && pages <= max_pages) {
         uintptr_t end = min_size(high, low + reach);
-        if (rearm)
-            rescan_listed(true);
-        long count = find_written(low, end, rearm, &next);
+        long count = find_written(low, end, question, &next);
 
         if (count == -EPERM && reach > PIECE_BYTES) {
             reach = PIECE_BYTES;
             continue;
         }
         if (count == -EPERM) {
-            count = rescan_whole(low, end, rearm);
+            count = rescan_whole(low, end, question);
             next = end;
         } else if (count >= 0) {
-            count = list_found(count, rearm, max_pages - pages);
+            count = list_found(count, question, max_pages - pages);
         }
-        if (count < 0 || next <= low)
+        if (count < 0 || next <= low || (question != ASK_STOPPED && !rescan_listed(question)))
             return -1;
         pages += count;
         low = next;
@@ -291,22 +314,34 @@ static long rescan_run(const struct run *run, bool rearm, long max_pages)
     return pages;
 }
 
-long dirty_rescan(bool rearm, long max_pages)
+static long rescan_runs(enum question question, long max_pages)
 {
+    const size_t most = question == ASK_STOPPED ? ANY_PAGES : PIECE_PAGES;
     struct run run = { 0, 0 };
-    const size_t most = rearm ? PIECE_PAGES : ANY_PAGES;
+    size_t walked = 0;
     long pages = 0;
 
-    dirty.listed = 0;
     while (pages <= max_pages && next_run(run.high, most, &run)) {
-        long found = rescan_run(&run, rearm, max_pages - pages);
+        long found = rescan_run(&run, question, max_pages - pages);
 
         if (found < 0)
             return -1;
         pages += found;
+        walked += run.high - run.low;
     }
-    if (pages <= max_pages)     /* else it is all done again, and not in this stop */
-        rescan_listed(rearm);
+    dirty.few = dirty.pagemap.knows_swapped && (size_t)pages < walked / FEW_IN_PAGES;
+    return pages;
+}
+
+long dirty_rescan(bool rearm, long max_pages)
+{
+    enum question question = !rearm ? ASK_STOPPED : dirty.few ? ASK_AND_ARM : ARM;
+
+    dirty.listed = 0;
+    long pages = rescan_runs(question, max_pages);
+
+    if (pages >= 0 && pages <= max_pages)       /* else it is all done again, and not in this stop */
+        rescan_listed(question);
     return pages;
 }
 

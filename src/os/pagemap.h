@@ -26,7 +26,7 @@ struct pagemap {
     int fd;
     bool by_words;          /* the fallback; then a range must not include unmapped gaps: it
                              * reads 8 bytes for every page, mapped or not */
-    bool knows_swapped;     /* what pagemap_written_or_absent relies on */
+    bool knows_swapped;     /* else pagemap_written_or_absent is no faster */
     uint64_t exclude;       /* categories that PAGEMAP_SCAN leaves out */
     uint64_t page_limit;    /* pagemap_list stops after so many pages; 0: no limit; not by_words */
     uint64_t *words;        /* scratch of the fallback */

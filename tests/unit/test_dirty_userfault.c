@@ -218,7 +218,35 @@ static void test_written_among_absent_pages(void **state)
     expect_marked();
 }
 
+/* After the first round, which has found next to nothing, so that the second one arms in another way. */
+static void hide_early(void)
+{
+    if (calls++ != 0)
+        return;
+    assert_true(is_marked(young));
+    put(word_in(young, 900), word_of(hidden[0]));
+    for (size_t page = 1300; page < 1310; page++)
+        put(word_in(young, page), word_of(hidden[1]));
+    put(word_in(neighbour, 5), word_of(hidden[2]));
+}
+
+/* Armed again: the stop finds none of it. */
+static void test_few_pages_are_written(void **state)
+{
+    (void)state;
+    move_back();
+    young = fake_alloc(KIND_MALLOC, 4 * BLOCK);
+    fake_roots[6] = word_of(young);
+    fake_cleaning = hide_early;
+    struct cycle_report report = mark_beside();
+
+    assert_true(report.precleaned_pages >= 12 && report.stopped_pages < 8);
+    calls++;
+    expect_marked();
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_few_pages_are_written, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_among_absent_pages, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_before_the_stop, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_while_marking, begin, setup),
