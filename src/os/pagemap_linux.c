@@ -20,6 +20,7 @@ struct scan_argument {
 enum {
     SCAN_ARM = 1 << 0,                  /* PM_SCAN_WP_MATCHING */
     SCAN_CHECK = 1 << 1,                /* PM_SCAN_CHECK_WPASYNC: unregistered memory is an error */
+    ARM_RANGES = HOSTILE(128, 1),
 };
 
 enum {
@@ -116,18 +117,37 @@ bool pagemap_is_registered(struct pagemap *pagemap, uintptr_t low, uintptr_t hig
     return request(pagemap, &argument, &next) == 0;
 }
 
-long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
+static long arm_some(struct pagemap *pagemap, uintptr_t low, uintptr_t high, uintptr_t *next)
 {
+    struct page_range ranges[ARM_RANGES];
     struct scan_argument argument = {
         .flags = SCAN_ARM | SCAN_CHECK,
         .start = low,
         .end = high,
+        .vec = (uint64_t)(uintptr_t)ranges,
+        .vec_len = ARM_RANGES,
         .category_mask = IS_WRITTEN,
+        .return_mask = IS_WRITTEN,
     };
-    uintptr_t next;
-    long result = scan(pagemap, &argument, &next);
 
-    return result < 0 ? result : 0;
+    return request(pagemap, &argument, next);
+}
+
+/* What is armed nobody wants to know, but without a list kernels before 6.17 (6.12.50) crash at a huge
+ * page of which a part is armed. */
+long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
+{
+    uintptr_t next;
+
+    for (; low < high; low = next) {
+        long count = arm_some(pagemap, low, high, &next);
+
+        if (count < 0)
+            return count;
+        if (next <= low)
+            return -EFAULT;
+    }
+    return 0;
 }
 
 /* Only what the list is limited to by the room for it is armed: the kernel stops there. */

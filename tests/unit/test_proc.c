@@ -396,6 +396,34 @@ static void expect_same_of_held(uintptr_t low)
         assert_int_equal(found[i] && held[i], wanted[i] && i != READ_PAGE);
 }
 
+/* More stretches than one call has room for, and a part of a page table. */
+static void all_of_a_range_is_armed(void **state)
+{
+    enum { PAGES = 700, FIRST = 3, LAST = PAGES - 2 };
+    char *memory = map_pages(PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    uintptr_t low = (uintptr_t)memory, high = low + PAGES * 4096, next;
+    struct userfault userfault;
+
+    (void)state;
+    if (!userfault_open(&userfault) || !have_scan()) {
+        print_message("SKIP: dirty pages: no userfaultfd or no PAGEMAP_SCAN here (Linux 6.7)\n");
+        return;
+    }
+    memset(memory, 1, PAGES * 4096);
+    assert_true(pagemap_open(&tracking, false, words, sizeof words));
+    assert_int_equal(userfault_register(&userfault, low, high), 0);
+    assert_int_equal(pagemap_arm(&tracking, low, high), 0);
+    for (size_t page = 0; page < PAGES; page += 2)
+        memory[page * 4096] = 2;
+    assert_int_equal(pagemap_arm(&tracking, low + FIRST * 4096, low + LAST * 4096), 0);
+    assert_int_equal(pagemap_written(&tracking, low, high, false, ranges, 64, &next), 3);
+    assert_int_equal(next, high);
+    assert_true(ranges[0].low == low && ranges[1].low == low + 2 * 4096 && ranges[2].low == low + LAST * 4096);
+    pagemap_close(&tracking);
+    userfault_close(&userfault);
+    munmap(memory, PAGES * 4096);
+}
+
 /* In memory whose page table is older than the arming, where some was given back since, and in younger
  * memory. */
 static void written_pages_are_among_those_listed_quickly(void **state)
@@ -574,6 +602,7 @@ int main(void)
         cmocka_unit_test(written_pages_are_listed),
         cmocka_unit_test(zero_pages_and_file_pages_are_not_listed),
         cmocka_unit_test(written_pages_are_told_from_armed_ones),
+        cmocka_unit_test(all_of_a_range_is_armed),
         cmocka_unit_test(written_pages_are_among_those_listed_quickly),
         cmocka_unit_test(a_listing_can_be_limited),
         cmocka_unit_test(reads_stop_at_what_is_unreadable),
