@@ -146,13 +146,13 @@ static void scan_words(struct object holder, uintptr_t low, uintptr_t high)
 /* A large object's pages that were never touched stay so. */
 static void scan_present_words(struct object holder, uintptr_t low, uintptr_t high)
 {
-    unsigned char resident[PIECE_BYTES / VM_PAGE];
+    unsigned char touched[PIECE_BYTES / VM_PAGE];
 
     for (uintptr_t piece = low, end; piece < high; piece = end) {
         end = min_size(piece + PIECE_BYTES, high);
-        bool known = vm_resident((const void *)piece, end - piece, resident);
+        bool known = vm_touched((const void *)piece, end - piece, touched);
         for (uintptr_t page = piece; page < end; page += VM_PAGE)
-            if (!known || (resident[(page - piece) / VM_PAGE] & 1) != 0)
+            if (!known || (touched[(page - piece) / VM_PAGE] & 1) != 0)
                 scan_words(holder, page, page + VM_PAGE);
     }
 }
@@ -166,8 +166,7 @@ static void scan_object(const struct work *work)
         end = high;
         if (load_relaxed(&ceded_unloadable) != 0)
             ceded_loadable(&low, &end);
-        if (end - low >= PIECE_BYTES / 2 && low % VM_PAGE == 0 && end % VM_PAGE == 0 &&
-            !trace_absent_pages)
+        if (end - low >= PIECE_BYTES / 2 && low % VM_PAGE == 0 && end % VM_PAGE == 0)
             scan_present_words(holder, low, end);
         else
             scan_words(holder, low, end);

@@ -620,7 +620,6 @@ void mark_close_magazines_stopped(void)
 
 void mark_setup_stopped(void)
 {
-    trace_absent_pages = host_swap_in_use();
     mark_cached_stopped();
     for (struct thread *thread = thread_list(); thread != NULL; thread = thread->next) {
         thread->barrier_fill = 0;

@@ -5,7 +5,6 @@
 
 #include "base/check.h"
 #include "heap/ceded.h"
-#include "os/host.h"
 #include "os/vm.h"
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
@@ -155,37 +154,23 @@ static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end
     range->at = at;
 }
 
-bool trace_absent_pages;
-
-/* What is not in memory was never touched, unless the machine has begun to swap since the cycle began: that
- * no swap is in use after the look says that nothing was swapped out. */
-static bool may_be_swapped(const unsigned char *resident, size_t pages)
-{
-    for (size_t i = 0; i < pages; i++)
-        if ((resident[i] & 1) == 0)
-            return host_swap_in_use();
-    return false;
-}
-
 /* The same, but for pages that hold nothing because they were never touched: a word that reaches
  * into such a page names nothing either. */
 static void scan_present_words(struct tracer *tracer, struct range *range, uintptr_t end)
 {
-    unsigned char resident[TRACE_PIECE_BYTES / VM_PAGE + 2];
+    unsigned char touched[TRACE_PIECE_BYTES / VM_PAGE + 2];
     uintptr_t first = align_down(range->at, VM_PAGE);
 
-    size_t pages = (align_up(end, VM_PAGE) - first) / VM_PAGE;
-
-    if (!vm_resident((const void *)first, pages * VM_PAGE, resident) || may_be_swapped(resident, pages)) {
+    if (!vm_touched((const void *)first, align_up(end, VM_PAGE) - first, touched)) {
         scan_words(tracer, range, end);
         return;
     }
     while (range->at < end) {
         size_t page = (range->at - first) / VM_PAGE;
-        bool here = resident[page] & 1;
+        bool here = touched[page] & 1;
         uintptr_t run = range->at;
 
-        while (run < end && (resident[page] & 1) == here)
+        while (run < end && (touched[page] & 1) == here)
             run = min_size(first + ++page * VM_PAGE, end);
         if (here)
             scan_words(tracer, range, run);
@@ -219,7 +204,7 @@ static void scan_range(struct tracer *tracer, struct range *range)
     uintptr_t begin = range->at;
 
     end = min_size(end, begin + TRACE_PIECE_BYTES);
-    if (range->high - begin >= TRACE_ASK_BYTES && !trace_absent_pages)
+    if (range->high - begin >= TRACE_ASK_BYTES)
         scan_present_words(tracer, range, end);
     else
         scan_words(tracer, range, end);

@@ -55,10 +55,6 @@ struct tracer {
     uintptr_t agains[AGAIN_WORDS];
 };
 
-/* Every page of a large object must be read: those not in memory may be swapped out.
- * Set for each cycle, before tracing. */
-extern bool trace_absent_pages;
-
 /* Adds to one of these. */
 INLINE void tracer_count(uint64_t *counter, uint64_t bytes)
 {

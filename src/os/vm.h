@@ -39,7 +39,9 @@ bool vm_renew(void *address, size_t bytes);
 /* Which 4096-byte pages of the range are in memory: a byte each, 1 or 0.  Anonymous pages that
  * are not are zero, unless they were swapped out. */
 bool vm_resident(const void *address, size_t bytes, unsigned char *resident);
-/* The same for a few pages here and there in the range: how many of 256 are in memory, about. */
+/* The same, where the others do read as zero.  False: that is not known, for something may be swapped out. */
+bool vm_touched(const void *address, size_t bytes, unsigned char *touched);
+/* As vm_resident, a few pages here and there in the range: how many of 256 are in memory, about. */
 unsigned vm_resident_share(const void *address, size_t bytes);
 /* Makes a ready range of any length, at a page's start, read as zero, like memset, but leaves alone
  * what is not in memory: no page fault for it, and no memory. */

@@ -168,6 +168,13 @@ bool vm_resident(const void *address, size_t bytes, unsigned char *resident)
     return !vm_is_confined() && sys_call3(SYS_mincore, (long)address, (long)bytes, (long)resident) == 0;
 }
 
+/* What was swapped out is not in memory, but not zero either: that no swap is in use after the look says
+ * that nothing was. */
+bool vm_touched(const void *address, size_t bytes, unsigned char *touched)
+{
+    return vm_resident(address, bytes, touched) && !host_swap_in_use();
+}
+
 void vm_bring_in(void *address, size_t bytes)
 {
     if (!vm_is_confined())
@@ -192,22 +199,21 @@ unsigned vm_resident_share(const void *address, size_t bytes)
     return there;
 }
 
-/* One look's worth.  What was swapped out is not in memory, but not zero either: that no swap is in
- * use after the look says that nothing was. */
+/* One look's worth. */
 static void clear_resident(char *at, size_t bytes)
 {
-    unsigned char resident[CLEAR_LOOK_PAGES];
+    unsigned char touched[CLEAR_LOOK_PAGES];
     size_t pages = (bytes + VM_PAGE - 1) / VM_PAGE;
 
-    if (!vm_resident(at, pages * VM_PAGE, resident) || host_swap_in_use()) {
+    if (!vm_touched(at, pages * VM_PAGE, touched)) {
         __builtin_memset(at, 0, bytes);
         return;
     }
     for (size_t i = 0, end; i < pages; i = end) {
-        for (end = i + 1; end < pages && (resident[end] & 1) == (resident[i] & 1); end++)
+        for (end = i + 1; end < pages && (touched[end] & 1) == (touched[i] & 1); end++)
             ;
         size_t high = end * VM_PAGE < bytes ? end * VM_PAGE : bytes;
-        if ((resident[i] & 1) != 0)
+        if ((touched[i] & 1) != 0)
             __builtin_memset(at + i * VM_PAGE, 0, high - i * VM_PAGE);
     }
 }

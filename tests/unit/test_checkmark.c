@@ -3,14 +3,21 @@
  * What must die does so in a forked child, which says why through a pipe.  Each plant breaks
  * one thing in the child's copy of a heap that was just found healthy.
  */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "fake_world.h"
 #include "gc/checkmark.h"
+#include "gc/dirty.h"
 #include "gc/verify.h"
 #include "os/vm.h"
 
@@ -254,6 +261,49 @@ static void test_large_objects(void **state)
     assert_silent(check_large_in_child);
     unmark(missed);
     assert_dies_saying(checkmark_stopped, "(33554432 bytes, gc_alloc) at offset 33554424");
+}
+
+/* The kernel does not say any more whether something is swapped out. */
+static void silence_sysinfo(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sysinfo, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { sizeof filter / sizeof filter[0], filter };
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        die("no filter");
+}
+
+static void mark_large_in_child(void)
+{
+    enum { BYTES = 8 << 20 };
+    bool zeroed;
+    struct span *span = pages_alloc_large(KIND_GC, BYTES, 1, sweep_generation, &zeroed);
+
+    fake_roots[4] = span->base;
+    fake_own_task = true;
+    fake_running = silence_sysinfo;
+    vm_release((void *)span->base, BYTES);
+    fake_mark();
+    if (resident_pages((void *)span->base, BYTES) != BYTES / VM_PAGE)
+        die("what may be swapped out was not read");
+}
+
+/* Swapping begins while a cycle marks. */
+static void test_absent_pages_are_read_when_in_doubt(void **state)
+{
+    (void)state;
+    if (!dirty_open()) {
+        print_message("SKIP: swapping that begins while a cycle marks: no userfaultfd here (Linux 6.7)\n");
+        return;
+    }
+    dirty_close();
+    assert_silent(mark_large_in_child);
 }
 
 static void test_manual_mode(void **state)
@@ -594,6 +644,7 @@ int main(void)
         TEST(test_kept_is_not_marked),
         TEST(test_what_holds_nothing),
         TEST(test_large_objects),
+        TEST(test_absent_pages_are_read_when_in_doubt),
         TEST(test_manual_mode),
         TEST(test_unreadable_roots_accuse_nobody),
         TEST(test_spans_younger_than_prepare),
