@@ -7,6 +7,8 @@
  * Page tables that are younger than the arming: the stop's question lists the pages that are not there, too.
  */
 #define _GNU_SOURCE
+#include <limits.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #define REAL_DIRTY
@@ -245,7 +247,62 @@ static void test_few_pages_are_written(void **state)
     expect_marked();
 }
 
+enum { STORED = 500, WRITES = 40000 };   /* as many as there is time for in a round */
+
+static uintptr_t stored[STORED];
+static uint32_t storing_ended, rounds;  /* atomic */
+
+/* Each page is written to all the time until a round has begun, and some time in that comes the store that
+ * matters, the last one. */
+static void *store_here_and_there(void *unused)
+{
+    for (size_t i = 0; i < STORED; i++) {
+        uintptr_t *page = word_in(neighbour, i);
+
+        uint32_t seen = load_acquire(&rounds);
+
+        while (load_acquire(&rounds) == seen)
+            store_relaxed(page, i);
+        for (size_t n = i * 7919 % WRITES; n > 0; n--)
+            store_relaxed(page, n);
+        store_relaxed(page + 1, stored[i]);
+    }
+    store_release(&storing_ended, 1);
+    return unused;
+}
+
+/* Rounds and rounds that find one page or two. */
+static void rescan_meanwhile(void)
+{
+    pthread_t thread;
+
+    if (calls++ != 0)
+        return;
+    assert_true(is_marked(neighbour));
+    assert_int_equal(pthread_create(&thread, NULL, store_here_and_there, NULL), 0);
+    while (!load_acquire(&storing_ended)) {
+        fetch_add_acq_rel(&rounds, 1);
+        assert_true(dirty_rescan(true, LONG_MAX) >= 0);
+    }
+    pthread_join(thread, NULL);
+}
+
+/* What is stored while a page is armed again is seen, by that look at it or by a later one. */
+static void test_stored_while_it_is_armed(void **state)
+{
+    (void)state;
+    move_back();
+    for (size_t i = 0; i < STORED; i++)
+        stored[i] = word_of(fake_alloc(KIND_MALLOC, 100));
+    fake_cleaning = rescan_meanwhile;
+    mark_beside();
+    for (size_t i = 0; i < STORED; i++)
+        assert_true(is_marked((void *)stored[i]));
+    sweep_all();
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_stored_while_it_is_armed, begin, setup),
     cmocka_unit_test_setup_teardown(test_few_pages_are_written, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_among_absent_pages, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_before_the_stop, begin, setup),
