@@ -302,7 +302,7 @@ static bool mark_everything_stopped(struct cycle_report *report)
     if (options.mode == MODE_MANUAL)
         mark_walk(WALK_MALLOC_ROOTS, all_workers());
     else
-        mark_keep();
+        mark_keep(all_workers());
     return true;
 }
 
@@ -484,7 +484,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
         return FAILED;
     }
     if (options.mode == MODE_COLLECT)
-        mark_keep();
+        mark_keep(workers);
     for (int attempt = 0;; attempt++) {
         if (!preclean(report, workers)) {
             report->abandoned = "dirty tracking was lost";

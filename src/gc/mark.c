@@ -7,6 +7,10 @@
  * counts as busy until it has found the cursor at its end, so `outstanding` (worklist.h)
  * is not 0 before every chunk is done.  When it is, the job is over.
  *
+ * Whoever takes part counts as busy on the keepers' worklist as well: which job it is it learns from the
+ * first chunk only.  The two are worked off one after the other, so that nobody waits for keepers while
+ * there are roots to trace from.
+ *
  * Assists.  A thread that allocates joins as a busy worker for a while.  It takes work from the
  * shared stack only, and what it has left goes back there before it leaves, so the job cannot
  * end while it has some; and it is in the runtime, so stop 2 waits for it.
@@ -31,6 +35,7 @@ enum {
 
 struct worker {
     struct tracer tracer;
+    struct tracer *keeper;      /* NULL: an assist's */
     uint64_t cpu_ns;
     uint32_t claimed;           /* atomic: an assist's */
 };
@@ -66,13 +71,20 @@ static bool worker_open(uint32_t index)
         return false;
     store_release(&mark.worker[index], worker);         /* others look at its counters */
     worker->tracer.list = &mark.list;
-    return work_local_open(&mark.list, &worker->tracer.local);
+    worker->keeper = keep_open(index);
+    if (worker->keeper == NULL)
+        return false;
+    if (work_local_open(&mark.list, &worker->tracer.local))
+        return true;
+    keep_close(worker->keeper);
+    return false;
 }
 
 static void worker_close(struct worker *worker, uint64_t cpu_start_ns)
 {
     /* Work is left when the cycle was abandoned. */
     work_local_surrender(&mark.list, &worker->tracer.local, true);
+    keep_close(worker->keeper);
     worker->cpu_ns = host_thread_cpu_ns() - cpu_start_ns;
 }
 
@@ -99,7 +111,8 @@ bool mark_prepare(void)
     worklist_reset(&mark.list);
     forget_workers(mark.worker, MARK_WORKERS);
     forget_workers(mark.assist_slot, ASSIST_SLOTS);
-    if (!worker_open(0) || !keep_prepare())
+    keep_prepare();
+    if (!worker_open(0))
         return false;
     leader()->tracer.role = TRACER_LEADING;
     leader()->cpu_ns = host_thread_cpu_ns();
@@ -154,6 +167,14 @@ static void walk_word(struct worker *worker, enum mark_walk walk, struct span *s
         if (span_kind(span) != KIND_NOSCAN)
             scan_slots(worker, span, word, marked_objects(span, word, ~0ull));
         break;
+    case WALK_KEEP:
+        if (span_kind(span) == KIND_MALLOC)
+            keep_word(worker->keeper, span, word);
+        break;
+    case WALK_KEPT:
+        if (span_kind(span) == KIND_MALLOC)
+            keep_scan_word(worker->keeper, span, word);
+        break;
     }
 }
 
@@ -195,6 +216,7 @@ static void take_part(struct worker *worker)
         walk_chunk(worker, walk, (uint32_t)claim);
     }
     trace_to_closure(&worker->tracer);
+    keep_to_closure(worker->keeper);
 }
 
 static void job_open(enum mark_walk walk, uint32_t workers)
@@ -202,6 +224,7 @@ static void job_open(enum mark_walk walk, uint32_t workers)
     uint32_t round = load_relaxed(&mark.round) + 1;
 
     worklist_enter(&mark.list);
+    keep_enter();
     worklist_take_shaded(&mark.list);
     store_relaxed(&mark.spans, span_table_size());
     store_relaxed(&mark.wanted, workers);
@@ -249,6 +272,7 @@ void mark_help(void)
         if (HOSTILE(false, true))       /* late */
             park_for(100000 * (1 + seen % 8));
         worklist_enter(&mark.list);
+        keep_enter();
         take_part(mark.worker[index]);
     }
     if (open)
@@ -301,7 +325,6 @@ uint64_t mark_join(uint32_t helpers)
     while ((gone = load_acquire(&mark.gone)) < helpers)
         park_wait(&mark.gone, gone, PARK_FOREVER);
     worker_close(leader(), leader()->cpu_ns);
-    keep_end();
     for (uint32_t i = 0; i < min_size(load_relaxed(&mark.workers), MARK_WORKERS); i++)
         if (mark.worker[i] != NULL)
             cpu_ns += mark.worker[i]->cpu_ns;
@@ -319,9 +342,10 @@ static void add_totals(struct mark_totals *sum, const struct worker *worker)
 
 struct mark_totals mark_totals(void)
 {
+    struct keep_totals keepers = keep_totals();
     struct mark_totals sum = {
-        .rescans = mark.rescans, .cached = mark.cached, .kept = keep_bytes(),
-        .scanned = keep_scanned(),
+        .rescans = mark.rescans, .cached = mark.cached, .kept = keepers.kept,
+        .scanned = keepers.scanned,
     };
 
     for (unsigned kind = 0; kind < KINDS; kind++)
@@ -506,7 +530,7 @@ static void rescan_span(struct span *span, uintptr_t low, uintptr_t high)
         for (uint64_t slots = marked_objects(span, word, among); slots != 0; slots &= slots - 1)
             trace_again(tracer, span, word * 64 + lowest_bit(slots), low, high);
         if (UNLIKELY(kept != 0))
-            keep_rescan(span, word, kept & ~span_marks(span, word), low, high);
+            keep_rescan(leader()->keeper, span, word, kept & ~span_marks(span, word), low, high);
     }
 }
 
@@ -527,16 +551,19 @@ void mark_rescan_end(bool running)
     trace_again_end(&leader()->tracer);
     if (running)
         trace_own(&leader()->tracer);
+    keep_rescan_end(leader()->keeper, running);
 }
 
-void mark_keep(void)
+void mark_keep(uint32_t workers)
 {
-    keep_unmarked();
+    mark_walk(WALK_KEEP, workers);
+    mark_walk(WALK_KEPT, workers);
+    mark_keep_rest();
 }
 
 void mark_keep_rest(void)
 {
-    keep_trace();
+    keep_rest(leader()->keeper);
 }
 
 /* What gc_memmove has written and not recorded yet. */

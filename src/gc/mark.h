@@ -9,7 +9,7 @@
  *            Two colours.  An object with its mark bit is reached from the roots.  One with
  *            its kept bit is reached from malloc blocks that no root reaches: the
  *            two-cycle rule keeps those for one more cycle, so what they reach must stay.
- *            The keeper, the leader's second tracer, sets kept bits; sweep.c has the rule.
+ *            Keepers, each worker's second tracer, set kept bits (keep.h); sweep.c has the rule.
  *
  *            Mark bits lie in two words: the leader sets those of `mark`, by plain stores, for an
  *            atomic or per object takes a quarter of its time; everybody else sets those of
@@ -41,13 +41,15 @@ enum mark_walk {
     WALK_NONE,
     WALK_MALLOC_ROOTS,          /* marks all malloc blocks */
     WALK_RESCAN,                /* scans every marked object: the worklist had overflowed */
+    WALK_KEEP,                  /* the keep pass: malloc blocks without a mark get their kept bits; */
+    WALK_KEPT,                  /* ... they are scanned */
 };
 
 /* Bytes of slots, by kind. */
 struct mark_totals {
     uint64_t marked[KINDS];     /* by tracing; objects that came into being meanwhile are not counted */
     uint64_t cached;            /* marked in stops because they are in a magazine */
-    uint64_t kept;              /* by the keeper: unreachable malloc blocks and what they reach */
+    uint64_t kept;              /* by keepers: unreachable malloc blocks and what they reach */
     uint64_t scanned;           /* bytes of objects looked at */
     uint64_t assisted;          /* of them, by threads of the program */
     uint64_t rescans;           /* times the worklist had overflowed */
@@ -91,8 +93,8 @@ bool mark_finish_stopped(uint64_t bytes);
 /* Marking complete, stopped: the word names an object that was not reached. */
 bool mark_is_unreached(uintptr_t word);
 /* Marking complete so far, mode collect: keeps malloc blocks without a mark, and what they reach. */
-void mark_keep(void);
-/* The keeper traces what mark_rescan gave it. */
+void mark_keep(uint32_t workers);
+/* The leader's keeper traces what mark_rescan gave it. */
 void mark_keep_rest(void);
 
 /* What the program does for the marking: traces at most about so many bytes; begs: waits a moment for

@@ -21,6 +21,7 @@ enum {
     FEED_SPILLED = 64,
     AGAIN_STEP = HOSTILE(64, 16),       /* bytes looked at again between two looks at the room */
     AGAIN_FETCH = 1024,         /* ... that are fetched so far ahead: another processor has written them */
+    KEPT_FETCH = 2048,          /* the same of kept objects, which do not lie side by side */
 };
 
 _Static_assert(QUEUE_WORDS - QUEUE_AHEAD - SPILL_STEP >= 0 && SPILL_STEP >= 2 * SCAN_STEP,
@@ -132,6 +133,12 @@ struct range {
     bool packed;
 };
 
+INLINE void fetch(uintptr_t low, uintptr_t high)
+{
+    for (uintptr_t at = low; at < high; at += CACHE_LINE)
+        PREFETCH((const void *)at);
+}
+
 /* Until `end`, or until there is no room. */
 static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end)
 {
@@ -232,10 +239,7 @@ static COLD bool mark_elsewhere(struct tracer *tracer, struct slot_bits *bits, u
 {
     if (tracer->role == TRACER_HELPING)
         return (fetch_or_relaxed(&bits->black, bit) & bit) == 0;
-    if ((load_relaxed(&bits->kept) & bit) != 0)
-        return false;
-    store_relaxed(&bits->kept, bits->kept | bit);
-    return true;
+    return (load_relaxed(&bits->kept) & bit) == 0 && (fetch_or_relaxed(&bits->kept, bit) & bit) == 0;
 }
 
 /* Marks the object at the address; true when there is one, and that was news. */
@@ -313,21 +317,6 @@ static void widen(uintptr_t *low, uintptr_t *high, uintptr_t object, size_t byte
     *high = min_size(*high + sizeof(uintptr_t), object + bytes);
 }
 
-void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
-                       uintptr_t high)
-{
-    uintptr_t object;
-    size_t bytes;
-
-    if (!object_range(span, slot, &object, &bytes))
-        return;
-    widen(&low, &high, object, bytes);
-    struct range range = { object, low, high, span_kind(span) == KIND_MALLOC };
-
-    if (low < high)
-        scan_range(tracer, &range);
-}
-
 static bool has_candidates(const struct tracer *tracer)
 {
     return tracer->spilled != 0 || queue_length(tracer) != 0;
@@ -391,6 +380,14 @@ static void note_address(struct tracer *tracer, uintptr_t address)
     tracer->address[tracer->tail++ % QUEUE_WORDS] = address;
 }
 
+/* The tracer need not look at the object. */
+static bool is_known(const struct tracer *tracer, const struct span *span, uint32_t slot)
+{
+    return span_is_marked(span, slot) ||
+           (tracer->role == TRACER_KEEPING &&
+            (load_relaxed(&span->bits[slot >> 6].kept) >> (slot & 63) & 1) != 0);
+}
+
 /* In passes, so that the cache misses of many words overlap: what a word needs next is fetched in
  * the pass before. */
 void trace_again_end(struct tracer *tracer)
@@ -412,19 +409,20 @@ void trace_again_end(struct tracer *tracer)
         PREFETCH(&spans[i]->bits[min_size(slots[i] >> 6, spans[i]->words - 1u)]);
     }
     for (uint32_t i = 0; i < count; i++)
-        if (slots[i] < spans[i]->slots && !span_is_marked(spans[i], slots[i]))
+        if (slots[i] < spans[i]->slots && !is_known(tracer, spans[i], slots[i]))
             note_address(tracer, tracer->agains[i]);
     tracer->again = 0;
 }
 
-static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high, bool packed)
+/* What lies `ahead` bytes farther on is fetched. */
+static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high, bool packed, size_t ahead)
 {
     const uintptr_t base = arena.base;
     const size_t heap = load_relaxed(&arena.bytes);
 
     for (uintptr_t at = low, end; at < high; at = end) {
         end = min_size(at + AGAIN_STEP, high);
-        PREFETCH((const void *)(at + AGAIN_FETCH));
+        PREFETCH((const void *)(at + ahead));
         if (tracer->again + AGAIN_STEP / PACKED_STEP > AGAIN_WORDS)
             trace_again_end(tracer);
         tracer->again = packed ? queue_packed(tracer->agains, AGAIN_WORDS, tracer->again, low, at,
@@ -434,8 +432,8 @@ static void look_again(struct tracer *tracer, uintptr_t low, uintptr_t high, boo
     }
 }
 
-void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
-                 uintptr_t high)
+static void scan_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                       uintptr_t high, size_t ahead)
 {
     uintptr_t object, end;
     size_t bytes;
@@ -447,8 +445,43 @@ void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, 
         end = high;
         if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
             ceded_loadable(&low, &end);
-        look_again(tracer, low, end, span_kind(span) == KIND_MALLOC);
+        look_again(tracer, low, end, span_kind(span) == KIND_MALLOC, ahead);
     }
+}
+
+void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
+                 uintptr_t high)
+{
+    scan_again(tracer, span, slot, low, high, AGAIN_FETCH);
+}
+
+static void scan_kept(struct tracer *tracer, const struct span *span, uint32_t slot)
+{
+    uintptr_t low = span_slot_address(span, slot);
+    size_t bytes = object_scan_bytes(span);
+
+    if (bytes >= TRACE_ASK_BYTES) {
+        trace_object(tracer, span, slot);       /* less pages that were never touched */
+        return;
+    }
+    scan_again(tracer, span, slot, low, low + bytes, bytes > KEPT_FETCH ? KEPT_FETCH : 0);
+    tracer_count(&tracer->scanned, bytes);
+}
+
+void trace_kept(struct tracer *tracer, const struct span *span, uint32_t word, uint64_t slots)
+{
+    size_t bytes = span->slot_bytes, fetched = 0;
+
+    for (uint64_t ahead = slots; slots != 0; slots &= slots - 1, fetched -= bytes) {
+        for (; ahead != 0 && fetched < KEPT_FETCH; ahead &= ahead - 1, fetched += bytes) {
+            uintptr_t low = span_slot_address(span, word * 64 + lowest_bit(ahead));
+
+            fetch(low, low + min_size(bytes, KEPT_FETCH));
+        }
+        scan_kept(tracer, span, word * 64 + lowest_bit(slots));
+    }
+    trace_again_end(tracer);
+    trace_own(tracer);
 }
 
 /* Somebody waits: some objects go to the worklist, and from there to the others. */

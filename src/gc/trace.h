@@ -71,15 +71,15 @@ void trace_root_word(struct tracer *tracer, uintptr_t word);
 /* Pushes a marked object. */
 void trace_push_object(struct worklist *list, struct work_local *local, const struct span *span,
                        uint32_t slot);
-/* Scans what of a marked object lies in [low, high). */
-void trace_object_part(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
-                       uintptr_t high);
 /* Looks again at words of a marked object in [low, high), which were scanned before.  Most name
  * marked objects, and that is found out without a look at those: several times as fast as a
  * scan.  What is in the batch is dealt with by trace_again_end. */
 void trace_again(struct tracer *tracer, const struct span *span, uint32_t slot, uintptr_t low,
                  uintptr_t high);
 void trace_again_end(struct tracer *tracer);
+/* The same with kept objects of one word, as a whole, by a keeper, before they were scanned: most of what
+ * they name is kept already.  And works off its own stack. */
+void trace_kept(struct tracer *tracer, const struct span *span, uint32_t word, uint64_t slots);
 /* Works off what this worker has on its own stack. */
 void trace_own(struct tracer *tracer);
 /* Works until there is nothing left for anybody; the worker was busy, and is idle afterwards. */

@@ -65,7 +65,7 @@ struct slot_bits {
     uint64_t condemned;         /* atomic, owner writes: 1: malloc block, unreachable in the last cycle */
     uint64_t mark;              /* atomic, one writer: 1: reached in this cycle, by the leader (gc/mark.h) */
     uint64_t black;             /* atomic: the same by anybody else; born, freed or cached in it */
-    uint64_t kept;              /* atomic, one writer: 1: reached from malloc blocks that no root reaches */
+    uint64_t kept;              /* atomic: 1: reached from malloc blocks that no root reaches */
 };
 
 struct span {

@@ -259,6 +259,67 @@ static void test_random_graphs_with_helpers(void **state)
     }
 }
 
+/* The only words of its part of the node. */
+static void set_edge(struct node *node, uint32_t e, uint32_t to)
+{
+    size_t part = node->words / EDGES;
+
+    memset(&node->object[e * part], 0, part * 8);
+    node->edges[e] = to;
+    node->object[e * part] = word_of(nodes[to].object);
+}
+
+/* Some of the blocks that no root reached become known to others, and then no root reaches those either. */
+static void tell_of_condemned(void)
+{
+    for (uint32_t i = 0; i < NODES; i++) {
+        uint32_t to = random_below(NODES);
+
+        if (nodes[i].kind == KIND_MALLOC && !nodes[i].dropped && nodes[to].kind == KIND_MALLOC &&
+            nodes[to].dropped && random_below(2) == 0)
+            set_edge(&nodes[i], random_below(EDGES), to);
+    }
+    fake_clear_roots();
+}
+
+/* The cycle after one of run_graph: what is condemned already stays if what is condemned now reaches it. */
+static void run_next_cycle(void)
+{
+    static bool was_there[NODES];
+    uint32_t saved = 0, lost = 0;
+
+    tell_of_condemned();
+    for (uint32_t i = 0; i < NODES; i++) {
+        was_there[i] = nodes[i].reached;
+        nodes[i].reached = false;
+    }
+    for (uint32_t i = 0; i < NODES; i++)
+        if (nodes[i].kind == KIND_MALLOC && !nodes[i].dropped)
+            reach(i);
+    fake_mark();
+    for (uint32_t i = 0; i < NODES; i++)
+        if (was_there[i])
+            assert_int_equal(is_kept(nodes[i].object), nodes[i].reached);
+    sweep_all();
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (!was_there[i])
+            continue;
+        assert_int_equal(is_object(nodes[i].object), nodes[i].reached);
+        saved += nodes[i].dropped && nodes[i].reached;
+        lost += !nodes[i].reached;
+    }
+    assert_true(saved > 0 && lost > 0);
+}
+
+static void test_kept_below_newly_condemned(void **state)
+{
+    for (uint64_t i = 1; i <= 8; i++) {
+        run_graph(100 + i, i % 4);
+        run_next_cycle();
+        teardown(state);
+    }
+}
+
 /* Sanitizers do not live through a raw clone. */
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 
@@ -751,6 +812,7 @@ int main(void)
     const struct CMUnitTest small_worklist[] = {
         TEST(test_overflow_is_caught),
         TEST(test_random_graphs_alone),
+        TEST(test_kept_below_newly_condemned),
     };
     const struct CMUnitTest tests[] = {
         TEST(test_words_that_name_an_object),
@@ -760,6 +822,7 @@ int main(void)
         TEST(test_one_past_the_end_in_stacks_only),
         TEST(test_random_graphs_alone),
         TEST(test_random_graphs_with_helpers),
+        TEST(test_kept_below_newly_condemned),
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
         TEST(test_random_graphs_in_a_copy),
 #endif
