@@ -19,6 +19,7 @@ enum {
     TURN_BYTES = HOSTILE(4 << 10, 64),  /* scanned between two looks at who waits */
     FEED_OBJECTS = 8,
     FEED_SPILLED = 64,
+    SCAN_FETCH = 1024,          /* of an object that is scanned, bytes that are fetched ahead */
     AGAIN_STEP = HOSTILE(64, 16),       /* bytes looked at again between two looks at the room */
     AGAIN_FETCH = 1024,         /* ... that are fetched so far ahead: another processor has written them */
     KEPT_FETCH = 2048,          /* the same of kept objects, which do not lie side by side */
@@ -145,8 +146,11 @@ static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end
     const size_t most = range->packed ? 2 * SCAN_STEP : SCAN_STEP;
     uintptr_t at = range->at;
 
+    fetch(at, min_size(at + SCAN_FETCH, end));
     while (at < end) {
         size_t bytes = min_size(end - at, SCAN_STEP * sizeof(uintptr_t));
+        if (end - at > SCAN_FETCH)
+            PREFETCH((const void *)(at + SCAN_FETCH));
         if (queue_length(tracer) + most > QUEUE_WORDS - INLINE_BYTES / 8 && !spill(tracer) &&
             queue_length(tracer) + most > QUEUE_WORDS)
             break;
