@@ -25,7 +25,9 @@
  * program frees what it allocates, and what is left to do costs more than what was done.  Nothing
  * is freed, so nothing can be lost; the marks are forgotten as if the cycle had been abandoned.
  * After a sweep there may be condemned blocks, and those that were reached must be told so, or
- * two cycles that miss them would not be two in a row.
+ * two cycles that miss them would not be two in a row.  A cycle that may end so arms nothing before
+ * step 3, for the program would have a fault at each page that it writes to: what was never armed counts
+ * as written, so if it goes on, pre-cleaning looks again at all there is.
  *
  * A cycle that cannot be sound is abandoned: in a stop the phase goes back to GC_OFF, so that no
  * slow path marks any more; then the marks are cleared; nothing else has been changed.
@@ -77,6 +79,8 @@ static struct {
     uint64_t number;            /* cycles that were not abandoned */
     bool marks_stale;           /* marks that mean nothing are still there */
     bool swept;                 /* some cycle has come to its sweep: blocks may be condemned */
+    bool failed;                /* some cycle was abandoned */
+    bool brief;                 /* the running one may end after the first look, see above */
     uint32_t avoid_userfault;   /* atomic: the program wants it for itself */
     unsigned helpers;           /* of the running cycle */
 } cycles;
@@ -160,11 +164,20 @@ static bool can_userfault(void)
     return options.mark <= 1 && !load_relaxed(&cycles.avoid_userfault) && dirty_open();
 }
 
+/* Not one that was asked for.  And where tracking has failed it is seen early whether it works. */
+static bool may_be_brief(const struct cycle_hooks *hooks, const struct cycle_report *report)
+{
+    bool wanted = report->forced || options.gcstress != 0 || options.memory_limit != INT64_MAX;
+
+    return !wanted && !cycles.swept && !cycles.failed && options.mode == MODE_COLLECT &&
+           hooks->gc_live_bytes() == 0;
+}
+
 static enum cycle_method choose_method(bool own_task)
 {
     if (!own_task || options.mark == 3)
         return METHOD_STOPPED;
-    if (can_userfault() && dirty_arm())
+    if (can_userfault() && (cycles.brief || dirty_arm()))
         return METHOD_USERFAULT;
     return snapshot_prepare() ? METHOD_SNAPSHOT : METHOD_STOPPED;
 }
@@ -464,11 +477,9 @@ static enum outcome stop_2(const struct cycle_hooks *hooks, struct cycle_report 
 static bool is_fruitless(const struct cycle_hooks *hooks, const struct cycle_report *report)
 {
     struct mark_totals totals = mark_totals();
-    bool wanted = report->forced || options.gcstress != 0 || options.memory_limit != INT64_MAX;
 
-    if (wanted || cycles.swept || options.mode != MODE_COLLECT || hooks->gc_live_bytes() != 0)
-        return false;
-    return pacer_is_fruitless(report->heap_before, totals.marked[KIND_MALLOC] + totals.cached);
+    return cycles.brief && hooks->gc_live_bytes() == 0 &&
+           pacer_is_fruitless(report->heap_before, totals.marked[KIND_MALLOC] + totals.cached);
 }
 
 static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
@@ -593,6 +604,7 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
     };
     if (!prepare(report))
         return false;
+    cycles.brief = may_be_brief(hooks, report);
     report->method = choose_method(own_task);
     cycles.helpers = 0;
     start_helpers(hooks, helpers_wanted(report->method));
@@ -609,6 +621,7 @@ bool cycle_run(bool forced, bool own_task, const struct cycle_hooks *hooks,
         report->mark_cpu_ns += snapshot_totals_last()->cpu_ns;
     report->workers = all_workers();
     report_heap(report);
+    cycles.failed |= !complete;
     if (!complete)
         return false;
     report->abandoned = NULL;

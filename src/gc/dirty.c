@@ -338,6 +338,7 @@ long dirty_rescan(bool rearm, long max_pages)
     enum question question = !rearm ? ASK_STOPPED : dirty.few ? ASK_AND_ARM : ARM;
 
     dirty.listed = 0;
+    dirty.armed |= rearm;
     long pages = rescan_runs(question, max_pages);
 
     if (pages >= 0 && pages <= max_pages)       /* else it is all done again, and not in this stop */

@@ -6,8 +6,9 @@
  *            at the start of a cycle; later a list of what was written since is
  *            fetched and scanned again.
  * OWNER      The collector's task, in whose private table of descriptors ours are.
- * INVARIANT  (I1) A page is armed before an object on it is marked; it is fetched, and
- *            armed again, before it is scanned again.  What was never armed counts as written.
+ * INVARIANT  (I1) A page is armed before an object on it is marked, or not armed before it is scanned
+ *            again; it is fetched, and armed again, before that.  What was never armed counts as
+ *            written.
  */
 #ifndef GCALLOC_GC_DIRTY_H
 #define GCALLOC_GC_DIRTY_H

@@ -28,8 +28,9 @@ static inline void note_write(uintptr_t address)
 #else
 
 enum { PAGES = 1 << 18 };
-static uint8_t written[PAGES];  /* atomic; a page of 4096 bytes was written to */
+static uint8_t clean[PAGES];    /* atomic; a page of 4096 bytes was not written to since it was armed */
 static bool tracking_is_lost;
+static unsigned armings;
 
 /* Stored first, told then: who is told sees what was stored. */
 static inline void note_write(uintptr_t address)
@@ -37,7 +38,7 @@ static inline void note_write(uintptr_t address)
     size_t page = heap_offset(address) / 4096;
 
     assert_true(page < PAGES);
-    store_release(&written[page], 1);
+    store_release(&clean[page], 0);
 }
 
 bool dirty_open(void)
@@ -57,7 +58,8 @@ struct userfault *dirty_userfault(void)
 bool dirty_arm(void)
 {
     for (size_t page = 0; page < PAGES; page++)
-        store_relaxed(&written[page], 0);
+        store_relaxed(&clean[page], 1);
+    armings++;
     return true;
 }
 
@@ -69,7 +71,7 @@ long dirty_rescan(bool rearm, long max_pages)
         return -1;
     for (size_t page = 0; page < PAGES && pages <= max_pages; page++) {
         uintptr_t low = arena.base + page * 4096;
-        if (!(rearm ? exchange_acq_rel(&written[page], 0) : load_acquire(&written[page])))
+        if (rearm ? exchange_acq_rel(&clean[page], 1) : load_acquire(&clean[page]))
             continue;
         pages++;
         mark_rescan(low, low + 4096);

@@ -137,6 +137,48 @@ static void test_kept_and_marked_later(void **state)
     assert_true(is_object(holder) && !is_condemned(holder) && is_object(below));
 }
 
+/* --- the first cycle ---------------------------------------------------------------- */
+
+static struct cycle_report run_unforced(void)
+{
+    struct cycle_report report = { .goal = 0 };
+
+    if (!cycle_run(false, true, &fake_hooks, &report))
+        fail_msg("abandoned: %s", report.abandoned);
+    return report;
+}
+
+/* It arms nothing.  It ends early if all is reached; if not, what was written while it traced is found all
+ * the same, for what was never armed counts as written. */
+static void test_first_cycle_arms_late(void **state)
+{
+    (void)state;
+    holder = fake_alloc(KIND_MALLOC, 200);
+    hidden = fake_alloc(KIND_MALLOC, 100);
+    other = fake_alloc(KIND_MALLOC, SMALL_MAX + 1);     /* most of the heap */
+    fake_roots[1] = word_of(holder);
+    fake_roots[2] = word_of(hidden);
+    fake_roots[3] = word_of(other);
+    assert_true(run_unforced().fruitless);
+    assert_true(is_object(holder) && is_object(hidden) && !is_condemned(other));
+    fake_roots[2] = fake_roots[3] = 0;
+    fake_cleaning = hide_in_marked;
+    assert_false(run_unforced().fruitless);
+    assert_true(calls > 0 && is_marked(hidden));
+    assert_false(is_marked(other));
+#ifndef REAL_DIRTY
+    assert_int_equal(armings, 0);
+#endif
+    sweep_all();
+    assert_true(is_object(hidden) && is_condemned(other));
+#ifndef REAL_DIRTY              /* from then on all do, before they trace */
+    fake_cleaning = NULL;
+    run_unforced();
+    sweep_all();
+    assert_int_equal(armings, 1);
+#endif
+}
+
 /* --- mark_rescan itself ------------------------------------------------------------ */
 
 static uintptr_t *large, *cached, *noscan, *plain, *at[4];
@@ -735,6 +777,7 @@ int main(void)
         cmocka_unit_test_setup(test_no_memory_for_the_worklist, begin),
     };
     const struct CMUnitTest small_worklist[] = {
+        TEST(test_first_cycle_arms_late),
         TEST(test_shading_overflows),
         TEST(test_shading_without_the_worklist),
     };
