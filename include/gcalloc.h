@@ -59,7 +59,7 @@ extern "C" {
  * RETURNS    The object; a unique one also for 0 bytes.
  *            NULL with errno ENOMEM: more than PTRDIFF_MAX bytes were asked for, or there
  *            is no memory even after a collection.
- * ALIGNMENT  16 when bytes is a multiple of 16; else the largest power of two up to 8 that
+ * ALIGNMENT  16 when bytes is a multiple of 16, but not 0; else the largest power of two up to 8 that
  *            divides bytes.  That suits every C type of this size.
  * OWNERSHIP  The collector's: reclaimed when a cycle finds it unreachable.
  * Like new(T) in Go. */

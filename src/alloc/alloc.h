@@ -38,7 +38,7 @@ INLINE void *alloc_gc(size_t bytes, enum kind kind)
     size_t least = kind == KIND_NOSCAN ? 16 : 0;
 
     if (LIKELY(bytes - least <= CLEAN_MOST - least)) {
-        void *block = fast_pop(&thread_self->cache, span_class_of(kind, sizeclass_of_gc(bytes)));
+        void *block = fast_tear(&thread_self->cache, span_class_of(kind, sizeclass_of_gc(bytes)));
         if (LIKELY(block != NULL))
             return block;
     }

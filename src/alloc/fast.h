@@ -3,8 +3,8 @@
  * PURPOSE    The instructions that run once per call.  No lock, no phase test, no
  *            touch of the block.
  * INVARIANT  (I3) A thread may be stopped between any two instructions here.
- *            fast_pop has the slot in a register before it stores the top; fast_push
- *            has it in a register until it is stored and counted.
+ *            fast_pop and fast_tear have the slot in a register before they store what says that
+ *            it is cached no more; fast_push has it in a register until it is stored and counted.
  */
 #ifndef GCALLOC_ALLOC_FAST_H
 #define GCALLOC_ALLOC_FAST_H
@@ -33,6 +33,33 @@ INLINE void *fast_pop(struct mcache *cache, unsigned span_class)
     if (slot == NULL)           /* spares the caller a second test */
         __builtin_unreachable();
     return slot;
+}
+
+/* The same of a clean class: from its strip. */
+INLINE void *fast_tear(struct mcache *cache, unsigned span_class)
+{
+    struct strip *strip = &cache->strips[span_class];
+    uint64_t free = strip->free;
+
+    if (UNLIKELY(free == 0))
+        return NULL;
+    unsigned bit = lowest_bit(free);
+    void *slot = (void *)(strip->first + bit * strip->slot_bytes);
+    uint8_t *state = strip->states + bit;
+    __asm__ volatile("" : "+r"(slot));  /* all of it in a register */
+    COMPILER_BARRIER();
+    *(volatile uint64_t *)&strip->free = free & (free - 1);
+    store_relaxed(state, SLOT_OUT);
+    __asm__ volatile("" : "+r"(slot));
+    if (slot == NULL)
+        __builtin_unreachable();
+    return slot;
+}
+
+/* The same of any class. */
+INLINE void *fast_take(struct mcache *cache, unsigned span_class)
+{
+    return span_class_is_clean(span_class) ? fast_tear(cache, span_class) : fast_pop(cache, span_class);
 }
 
 /* Stores a slot above `top`, then counts it (I3). */

@@ -114,23 +114,24 @@ static bool refill(struct thread *thread, unsigned span_class)
     return taken != 0;
 }
 
-/* While a cycle marks: the slots that have just come into the magazine, if they are neighbours.  A handler
- * of the program may use the barrier in between: it sees an empty range, or the whole. */
+/* While a cycle marks: the slots that have just come into the strip, if they are neighbours.  A handler
+ * of the program may use the barrier in between: it sees an empty range, or the whole.  One that
+ * allocates leaves an empty range; if it took of the strip meanwhile, `free` is not what it was, or all
+ * that it may name is black: the old strip's slots and the new one's. */
 static void note_born(struct thread *thread, unsigned span_class)
 {
-    struct mcache *cache = &thread->cache;
-    uint32_t fill = magazine_fill(cache, span_class);
-    uintptr_t low = (uintptr_t)magazine_entry(cache, span_class, fill - 1)->slot;
-    size_t bytes = (uintptr_t)magazine_entry(cache, span_class, 0)->slot - low;
-    size_t slot_bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
+    struct strip *strip = mcache_strip(&thread->cache, span_class), born;
 
     store_relaxed(&thread->born_bytes, 0);
-    if (bytes != (fill - 1) * slot_bytes)
+    if (strip == NULL || load_relaxed(&thread->in_runtime) != 1)
         return;
+    born = *strip;
     COMPILER_BARRIER();
-    store_relaxed(&thread->born_low, low);
+    if (born.free == 0 || born.free != *(volatile uint64_t *)&strip->free || !is_one_run(born.free))
+        return;
+    store_relaxed(&thread->born_low, born.first + lowest_bit(born.free) * born.slot_bytes);
     COMPILER_BARRIER();
-    store_relaxed(&thread->born_bytes, bytes + slot_bytes);
+    store_relaxed(&thread->born_bytes, count_bits(born.free) * born.slot_bytes);
 }
 
 static void *small_slow(struct thread *thread, unsigned span_class)
@@ -139,7 +140,7 @@ static void *small_slow(struct thread *thread, unsigned span_class)
     bool collected = false;
 
     for (;;) {
-        void *block = fast_pop(cache, span_class);
+        void *block = fast_take(cache, span_class);
         if (block != NULL)
             return block;
         if (!refill(thread, span_class)) {

@@ -79,7 +79,7 @@ static void free_small(struct thread *thread, struct span *span, void *block)
     store_relaxed(&span->slot_state[slot], SLOT_IN);
     if (load_relaxed(&span_free_black))
         span_mark(span, slot);
-    if (UNLIKELY(options.gccheckmark) || span_class_is_clean(span->span_class))
+    if (UNLIKELY(options.gccheckmark))
         memset(block, 0, span->slot_bytes);
     /* A condemned block that the program has all the same: its pointer was where
      * nobody can look. */
@@ -170,7 +170,7 @@ size_t alloc_trim(void)
         return 0;
     outbox_flush(&thread->cache);
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
-        if (magazine_fill(&thread->cache, c) != 0)
+        if (mcache_cached(&thread->cache, c) != 0)
             mcache_flush(&thread->cache, c, UINT32_MAX);
         mcache_untake(&thread->cache, c);
     }

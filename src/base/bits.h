@@ -44,6 +44,14 @@ INLINE unsigned count_bits(uint64_t word)
     return (unsigned)(word * 0x0101010101010101ull >> 56);
 }
 
+/* Are the set bits neighbours?  word must not be 0. */
+INLINE bool is_one_run(uint64_t word)
+{
+    uint64_t run = word >> lowest_bit(word);
+
+    return (run & (run + 1)) == 0;
+}
+
 INLINE size_t min_size(size_t a, size_t b)
 {
     return a < b ? a : b;

@@ -621,13 +621,30 @@ static void premark_entries(const struct cached *entries, uint32_t fill, uint32_
         premark_in_flight((uintptr_t)entries[fill].slot);
 }
 
+static void premark_strip(const struct strip *strip)
+{
+    if (strip->free == 0)
+        return;
+    struct span *span = span_of(strip->first);
+    uint32_t word = (uint32_t)(strip->states - span->slot_state) / 64;
+    uint64_t fresh = strip->free & ~span_marks(span, word);
+
+    fetch_or_relaxed(&span->bits[word].black, fresh);
+    mark.cached += count_bits(fresh) * strip->slot_bytes;
+}
+
 static void premark_thread(struct thread *thread)
 {
     struct mcache *cache = &thread->cache;
 
-    for (unsigned c = 0; c < SPAN_CLASSES; c++)
-        premark_entries(magazine_entry(cache, c, 0), magazine_fill(cache, c),
-                        cache->magazines[c].top);
+    for (unsigned c = 0; c < SPAN_CLASSES; c++) {
+        const struct strip *strip = mcache_strip(cache, c);
+        if (strip != NULL)
+            premark_strip(strip);
+        else
+            premark_entries(magazine_entry(cache, c, 0), magazine_fill(cache, c),
+                            cache->magazines[c].top);
+    }
     premark_entries(outbox_entry(cache, 0), outbox_fill(cache), cache->outbox.top);
 }
 

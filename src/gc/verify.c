@@ -1,6 +1,6 @@
 /* verify.c -- see verify.h
  *
- *   1  threads: each cached slot is the program's no more, and in one magazine; each span of a
+ *   1  threads: each cached slot is the program's no more, and in one magazine or strip; each span of a
  *      cache or a ready list is on one list
  *   2  spans: numbers, page map, bits, state bytes against bits and against what 1 found
  *   3  pages: the page map, the totals, the free runs (pages_check)
@@ -70,6 +70,16 @@ static void want_none(const struct span *span, uint32_t word, uint64_t wrong, co
 {
     if (UNLIKELY(wrong != 0))
         die_slot(span, word * 64 + lowest_bit(wrong), what);
+}
+
+/* Slots of a word in a state; one that is no state at all is nowhere. */
+static uint64_t slots_in_state(const struct span *span, uint32_t word, enum slot_state state)
+{
+    uint64_t slots = 0;
+
+    for (uint32_t i = 0; i < 64; i++)
+        slots |= (uint64_t)(load_relaxed(&span->slot_state[word * 64 + i]) == state) << i;
+    return slots;
 }
 
 /* --- magazines ----------------------------------------------------------------------- */
@@ -162,6 +172,56 @@ static void check_magazine(struct thread *thread, unsigned span_class)
     check_entries(&slots);
 }
 
+static void check_strip_slot(const struct span *span, uint32_t slot)
+{
+    const struct slot_bits *bits = &span->bits[slot >> 6];
+
+    if (load_relaxed(&span->slot_state[slot]) != SLOT_IN)
+        die_slot(span, slot, "is in a strip, but in the program's hands");
+    if (!is_one(&bits->alloc, slot))
+        die_slot(span, slot, "is in a strip, but free in its span");
+    if (is_one(&bits->freed, slot))
+        die_slot(span, slot, "is in a strip, but its freed bit is set");
+    if (!slotmap_set(&verify.cached, span, slot))
+        die_slot(span, slot, "is in two strips");
+}
+
+/* The span of which the strip is a word, of the class; else NULL. */
+static struct span *span_of_strip(const struct strip *strip, unsigned span_class, uint32_t *word)
+{
+    struct span *span = heap_contains(strip->first) ? span_of(strip->first) : NULL;
+
+    if (span == NULL || load_relaxed(&span->state) != SPAN_SMALL || span->span_class != span_class)
+        return NULL;
+    *word = span_slot_of(span, strip->first - span->base) / 64;
+    bool same = *word < span->words && strip->first == span_slot_address(span, *word * 64) &&
+                strip->states == &span->slot_state[*word * 64] && strip->slot_bytes == span->slot_bytes;
+
+    return same ? span : NULL;
+}
+
+/* The slot that was taken last may not be the program's yet.  An empty strip may be a word of anybody's by
+ * now, which says nothing. */
+static void check_strip(struct thread *thread, unsigned span_class, const struct strip *strip)
+{
+    uint64_t free = strip->free;
+    uint32_t word;
+    struct span *span = span_of_strip(strip, span_class, &word);
+
+    if (span == NULL && free != 0)
+        die("verify: thread %d, strip %u (slot %p of %zu bytes): no word of a span of its class",
+            thread->tid, span_class, (void *)strip->first, strip->slot_bytes);
+    if (span == NULL)
+        return;
+    for (uint64_t slots = free; slots != 0; slots &= slots - 1)
+        check_strip_slot(span, word * 64 + lowest_bit(slots));
+    uint64_t taken = span_objects(span, word) & slots_in_state(span, word, SLOT_IN) &
+                     (free != 0 ? (free & -free) - 1 : ~0ull);
+
+    if (taken != 0)
+        slotmap_set(&verify.in_flight, span, word * 64 + log2_floor(taken));
+}
+
 static void check_outbox(struct thread *thread)
 {
     struct mcache *cache = &thread->cache;
@@ -204,7 +264,10 @@ static void check_thread(struct thread *thread)
 
     check_outbox(thread);
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
+        const struct strip *strip = mcache_strip(&thread->cache, c);
         check_magazine(thread, c);
+        if (strip != NULL)
+            check_strip(thread, c, strip);
         if (cache->classes[c].current != NULL)
             check_filed(cache->classes[c].current, c);
         check_list(cache->classes[c].taken, c);
@@ -280,16 +343,6 @@ static void check_bits(const struct span *span, uint32_t word)
               "is condemned, but no malloc block");
     want_none(span, word, verify.marking ? 0 : mark, "has a mark bit, but no cycle marks");
     want_none(span, word, verify.marking ? 0 : kept, "has a kept bit, but no cycle marks");
-}
-
-/* Slots of a word in a state; one that is no state at all is nowhere. */
-static uint64_t slots_in_state(const struct span *span, uint32_t word, enum slot_state state)
-{
-    uint64_t slots = 0;
-
-    for (uint32_t i = 0; i < 64; i++)
-        slots |= (uint64_t)(load_relaxed(&span->slot_state[word * 64 + i]) == state) << i;
-    return slots;
 }
 
 static void check_states(const struct span *span, uint32_t word)

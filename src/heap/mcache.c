@@ -16,7 +16,6 @@ enum {
     MAGAZINE_BYTES = HOSTILE(64 << 10, 64),
     MAGAZINE_LEAST = HOSTILE(3, 1),
     MAGAZINE_MOST = HOSTILE(1024, 2),
-    MAGAZINE_MOST_GC = HOSTILE(128, 2),
     MAGAZINE_FIRST = HOSTILE(16, 1),
     MAGAZINE_GROWTH = HOSTILE(4, 2),
     GIVEN_BYTES = 16 << 10,     /* what it holds of a class that the thread does not allocate of, about */
@@ -42,7 +41,7 @@ enum {
 
 /* Bytes that all threads' magazines may hold beyond their capacity.  Atomic. */
 static AT_START uint64_t swinging;
-/* Caches with a magazine.  Atomic. */
+/* Caches in use.  Atomic. */
 static AT_START uint32_t caches;
 
 static uint16_t capacity(unsigned span_class)
@@ -51,17 +50,12 @@ static uint16_t capacity(unsigned span_class)
 
     if (bytes == 0)
         return 0;
-    size_t slots = max_size(MAGAZINE_BYTES / bytes, MAGAZINE_LEAST);
-
-    return (uint16_t)min_size(slots, span_class_kind(span_class) == KIND_MALLOC ? MAGAZINE_MOST
-                                                                                 : MAGAZINE_MOST_GC);
+    return (uint16_t)min_size(max_size(MAGAZINE_BYTES / bytes, MAGAZINE_LEAST), MAGAZINE_MOST);
 }
 
 uint16_t mcache_limit(unsigned span_class)
 {
-    bool shared = span_class == span_class_of(KIND_NOSCAN, SIZE_CLASS_16);
-
-    return options.hardened || shared ? 0 : capacity(span_class);
+    return options.hardened || span_class_is_clean(span_class) ? 0 : capacity(span_class);
 }
 
 void mcache_init(struct mcache *cache, struct cached *entries)
@@ -70,6 +64,14 @@ void mcache_init(struct mcache *cache, struct cached *entries)
     cache->entries_used = cache->entries_start;
     cache->entries_end = cache->entries_start +
                          (MCACHE_ENTRIES - OUTBOX_ENTRIES) * (uint32_t)sizeof *entries;
+}
+
+static void begin_use(struct mcache *cache)
+{
+    if (LIKELY(cache->used))
+        return;
+    cache->used = true;
+    fetch_add_relaxed(&caches, 1);
 }
 
 /* To a larger array at `bottom`; the old one stays behind.  Nobody is stopped in here, and no fast
@@ -117,8 +119,7 @@ static void magazine_grow(struct mcache *cache, unsigned span_class)
     uint32_t bottom = cache->entries_used;
 
     room = min_size(room == 0 ? MAGAZINE_FIRST : room * MAGAZINE_GROWTH, most_room(cache, span_class));
-    if (cache->entries_used == cache->entries_start)
-        fetch_add_relaxed(&caches, 1);
+    begin_use(cache);
     cache->entries_used += array_bytes(room);
     CHECK(cache->entries_used <= swing_start(cache));
     magazine_move(cache, span_class, bottom, (uint32_t)room);
@@ -164,9 +165,8 @@ void magazine_open(struct mcache *cache, unsigned span_class)
 
     if (class->room == 0)
         magazine_grow(cache, span_class);
-    /* Of a clean class, and with gccheckmark, every free goes the slow way, which clears the block. */
-    if (mcache_limit(span_class) != 0 && !load_relaxed(&span_free_black) &&
-        !options.gccheckmark && !span_class_is_clean(span_class))
+    /* With gccheckmark every free goes the slow way, which clears the block. */
+    if (mcache_limit(span_class) != 0 && !load_relaxed(&span_free_black) && !options.gccheckmark)
         magazine->limit = class->bottom + class->room * (uint32_t)sizeof(struct cached);
 }
 
@@ -242,8 +242,27 @@ void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t sl
     cache->classes[span_class].flushed += slots;
 }
 
+static void flush_strip(struct mcache *cache, unsigned span_class, struct strip *strip)
+{
+    uint64_t slots = strip->free;
+
+    if (slots == 0)
+        return;
+    struct span *span = span_of(strip->first);
+
+    strip->free = 0;
+    span_release_slots(span, (uint32_t)(strip->states - span->slot_state) / 64, slots);
+    mcache_count_flushed(cache, span_class, count_bits(slots));
+}
+
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 {
+    struct strip *strip = mcache_strip(cache, span_class);
+
+    if (strip != NULL) {
+        flush_strip(cache, span_class, strip);
+        return;
+    }
     uint32_t fill = magazine_fill(cache, span_class);
     struct cached *entries = magazine_entry(cache, span_class, 0);
 
@@ -291,13 +310,6 @@ INLINE void clear_words(uintptr_t at, size_t bytes)
         COMPILER_BARRIER();     /* or the compiler makes a call of it */
     }
     *(word_pair *)last = (word_pair){ 0, 0 };
-}
-
-INLINE bool is_one_run(uint64_t bits)
-{
-    uint64_t run = bits >> lowest_bit(bits);
-
-    return (run & (run + 1)) == 0;
 }
 
 /* Slots [from, to) are about to be handed out for the first time.  Who takes fresh memory uses all of it
@@ -409,9 +421,13 @@ static uint64_t take_word(struct mcache *cache, struct span *span, uint32_t word
 static void cache_word(struct mcache *cache, unsigned span_class, struct span *span, uint32_t word,
                        uint64_t taken)
 {
-    if (span_class_is_clean(span_class))
+    if (span_class_is_clean(span_class)) {
         clean_slots(span, word, taken);
-    else if (UNLIKELY(options.gccheckmark))
+        cache->strips[span_class] = (struct strip){ taken, span_slot_address(span, word * 64),
+                                                    &span->slot_state[word * 64], span->slot_bytes };
+        return;
+    }
+    if (UNLIKELY(options.gccheckmark))
         clear_slots(span, word, taken);
     push_word(cache, span_class, span, word, taken);
 }
@@ -422,9 +438,10 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
                            uint32_t want)
 {
     uint32_t words = (span->slots + 63) / 64, w = span->next_word, found = 0, slots = 0;
+    uint32_t most = span_class_is_clean(span_class) ? 1 : REFILL_WORDS;
     struct { uint32_t word; uint64_t taken; } from[REFILL_WORDS];
 
-    for (uint32_t i = 0; i < words && slots < want && found < REFILL_WORDS; i++) {
+    for (uint32_t i = 0; i < words && slots < want && found < most; i++) {
         uint64_t taken = take_word(cache, span, w, want - slots);
         if (taken != 0) {
             from[found].word = span->next_word = w;
@@ -484,8 +501,11 @@ static uint32_t make_room(struct mcache *cache, unsigned span_class)
 
     if (options.hardened)
         want = 1;
-    else if (span_class_is_clean(span_class))
-        want = min_size(want, CLEAN_BYTES / bytes);
+    if (span_class_is_clean(span_class)) {
+        begin_use(cache);
+        cache->strips_used = true;
+        return (uint32_t)min_size(want, CLEAN_BYTES / bytes);
+    }
     if (class->room == 0)
         magazine_open(cache, span_class);
     if (class->room < want && class->refilled != 0 && is_small(cache, span_class)) {
@@ -601,7 +621,7 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     struct class_cache *class = &cache->classes[span_class];
     struct span *next;
 
-    if (magazine_fill(cache, span_class) != 0)
+    if (mcache_cached(cache, span_class) != 0)
         mcache_flush(cache, span_class, UINT32_MAX);
     if (class->current != NULL) {
         ready_push_central(class->current);
@@ -615,18 +635,21 @@ static void abandon_class(struct mcache *cache, unsigned span_class)
     abandon_ready(cache, span_class);
     /* The next thread begins small again, in the same memory. */
     cache->magazines[span_class] = (struct magazine){ 0, 0 };
+    if (mcache_strip(cache, span_class) != NULL)
+        cache->strips[span_class] = (struct strip){ 0 };
     class->bottom = class->room = class->last_refill = 0;
     class->adopted = 0;
     class->flush_seen = (uint32_t)class->refilled;
 }
 
-/* Whoever has spans of a class has opened its magazine.  On the ready list there may be one that was pushed
- * at the moment when an earlier owner went: it stays until the class is used.  The rest of a class is not
- * looked at: a cache line each. */
-static bool class_in_use(const struct mcache *cache, unsigned span_class)
+/* Whoever has spans of a class has opened its magazine, or has had a strip.  On the ready list there may be
+ * one that was pushed at the moment when an earlier owner went: it stays until the class is used.  The rest
+ * of a class is not looked at: a cache line each. */
+static bool class_in_use(struct mcache *cache, unsigned span_class)
 {
     const struct class_cache *class UNUSED = &cache->classes[span_class];
-    bool used = cache->magazines[span_class].top != 0;
+    const struct strip *strip = mcache_strip(cache, span_class);
+    bool used = strip != NULL ? strip->first != 0 : cache->magazines[span_class].top != 0;
 
     ASSERT(used || (class->room == 0 && class->current == NULL && class->taken == NULL));
     return used;
@@ -634,8 +657,8 @@ static bool class_in_use(const struct mcache *cache, unsigned span_class)
 
 void mcache_abandon(struct mcache *cache)
 {
-    if (cache->entries_used == cache->entries_start)
-        return;                 /* no magazine was opened */
+    if (!cache->used)
+        return;
     store_relaxed(&cache->abandoned, 1);
     outbox_flush(cache);
     cache->outbox = (struct outbox){ 0 };
@@ -643,6 +666,7 @@ void mcache_abandon(struct mcache *cache)
         if (class_in_use(cache, c))
             abandon_class(cache, c);
     cache->entries_used = cache->entries_start;
+    cache->used = cache->strips_used = false;
     fetch_sub_relaxed(&caches, 1);
     fetch_sub_relaxed(&swinging, cache->swing_bytes);
     cache->swing_used = cache->swing_bytes = 0;

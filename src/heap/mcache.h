@@ -1,16 +1,18 @@
 /* mcache.h -- one thread's free slots
  *
  * PURPOSE    Per span class a magazine: a LIFO array of free slots.  malloc pops,
- *            free pushes; slots of other threads' spans it pushes into the outbox.  The
- *            alloc bits of spans are the truth only at refill and flush; a slot in a
- *            magazine or in the outbox has its alloc bit set.
+ *            free pushes; slots of other threads' spans it pushes into the outbox.  Per class of
+ *            small gc_alloc objects, which hardly anybody frees, a strip instead: free slots of one
+ *            word of a span, as bits.  The alloc bits of spans are the truth only at refill and
+ *            flush; a slot in a magazine, a strip or the outbox has its alloc bit set.
  * OWNER      The owning thread, except `ready` and where a field says otherwise.
  * LOCKING    None.  Ready lists are lock-free stacks that are pushed by anyone
  *            and taken whole by anyone (no ABA).
  * LIFETIME   Type-stable, part of struct thread; reused by a later thread.
  * INVARIANT  (I3) A slot is read before `top` is stored, and stored before `top` is; so the entry
  *            above the top is the only one whose slot may be in flight, and whoever stops the
- *            thread marks it too (I2).
+ *            thread marks it too (I2).  A slot of a strip is in a register before `free` is stored
+ *            without it.
  */
 #ifndef GCALLOC_HEAP_MCACHE_H
 #define GCALLOC_HEAP_MCACHE_H
@@ -39,6 +41,15 @@ struct cached {
 struct magazine {
     uint32_t top;               /* the newest slot's entry.  Owner; read with the world stopped. */
     uint32_t limit;             /* free pushes while top < limit.  Owner, or 0 set by a stop. */
+};
+
+/* Free slots of one word of a span.  The thread takes the lowest; none is ever pushed.  While `free` is
+ * not 0 the rest stands still.  All 0: not used.  Owner; read with the world stopped. */
+struct strip {
+    uint64_t free;
+    uintptr_t first;            /* the word's first slot */
+    uint8_t *states;            /* ... and its state byte */
+    size_t slot_bytes;
 };
 
 /* Slots of spans that are at home with another thread, of all classes, on their way back: malloc takes
@@ -89,6 +100,7 @@ struct mcache {
     uint32_t entries_start ALIGNED(CACHE_LINE), entries_used, entries_end;
     uint32_t swing_used, swing_bytes;   /* of SWING_ENTRIES, in bytes; of the memory that they may hold */
     uint32_t abandoned;         /* atomic: its thread is gone, and no other has begun to use it */
+    bool used, strips_used;     /* some magazine or strip; some strip */
     /* Statistics; owner only, read racily. */
     uint64_t allocated_bytes ALIGNED(CACHE_LINE);   /* slots taken by refill, large blocks */
     uint64_t allocated_count;
@@ -100,13 +112,14 @@ struct mcache {
     uint64_t filed;                                 /* spans taken from the ready list */
 
     struct class_cache classes[SPAN_CLASSES];
+    struct strip strips[SPAN_CLASSES];  /* of clean classes */
     struct bundle bundles[BUNDLES];     /* owner, in a flush of the outbox; empty but then */
 };
 
 enum { CLEAN_MOST = GC_TABLE_MOST };     /* bytes; the largest such class */
 
-/* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero.  Refills clear them, many at
- * a time; frees do before they push, so they go the slow way. */
+/* gc_alloc classes up to CLEAN_MOST bytes: cached slots read as zero, for refills clear them, many at a
+ * time.  They are in a strip; what is freed goes straight back to its span. */
 INLINE bool span_class_is_clean(unsigned span_class)
 {
     return span_class_kind(span_class) != KIND_MALLOC &&
@@ -123,6 +136,20 @@ INLINE uint32_t magazine_fill(const struct mcache *cache, unsigned span_class)
     return top == 0 ? 0
                     : (top - load_relaxed(&cache->classes[span_class].bottom)) /
                           (uint32_t)sizeof(struct cached);
+}
+
+/* The class's strip; NULL: it has none, or the thread has not used any. */
+INLINE struct strip *mcache_strip(struct mcache *cache, unsigned span_class)
+{
+    return cache->strips_used && span_class_is_clean(span_class) ? &cache->strips[span_class] : NULL;
+}
+
+/* Slots of the class in magazine or strip. */
+INLINE uint32_t mcache_cached(struct mcache *cache, unsigned span_class)
+{
+    const struct strip *strip = mcache_strip(cache, span_class);
+
+    return strip != NULL ? count_bits(load_relaxed(&strip->free)) : magazine_fill(cache, span_class);
 }
 
 /* Index 0 is the oldest slot; the one past the newest may be in flight. */
@@ -157,7 +184,7 @@ INLINE uint32_t outbox_fill(const struct mcache *cache)
 }
 
 /* How many slots a class's magazine takes from free at most; 0 for large objects, for
- * blocks shared by the tiny allocator, and in hardened mode. */
+ * clean classes, and in hardened mode. */
 uint16_t mcache_limit(unsigned span_class);
 /* The first use of a class's magazine, or after it was closed: opens it for frees, if it may be. */
 void magazine_open(struct mcache *cache, unsigned span_class);
@@ -167,7 +194,7 @@ void mcache_push(struct mcache *cache, struct span *span, struct cached entry);
 /* Sets every limit to 0: each free goes the slow way, which opens its magazine once it may. */
 void mcache_close(struct mcache *cache);
 
-/* Fills the class's empty magazine from an owned or ready span, without asking the
+/* Fills the class's empty magazine or strip from an owned or ready span, without asking the
  * page heap.  Returns the number of slots put in. */
 uint32_t mcache_refill(struct mcache *cache, unsigned span_class);
 /* How long the next fresh span of a class should be: among many threads the first ones of each are short. */
@@ -179,7 +206,7 @@ bool mcache_take_central(struct mcache *cache, unsigned span_class);
 /* The same from any list of the class: another thread's. */
 bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_list *list);
 
-/* Returns the oldest `count` slots of a magazine to their spans. */
+/* Returns the oldest `count` slots of a magazine, or all of a strip, to their spans. */
 void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count);
 /* Slots of a class have been returned. */
 void mcache_count_flushed(struct mcache *cache, unsigned span_class, uint32_t slots);

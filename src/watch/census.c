@@ -75,7 +75,7 @@ static void count_thread(struct census *census, struct thread *thread)
     for (unsigned c = 0; c < SPAN_CLASSES; c++) {
         unsigned size_class = span_class_size_class(c);
         census->class_refilled[size_class] += load_relaxed(&cache->classes[c].refilled);
-        census->classes[size_class].cached += magazine_fill(cache, c);
+        census->classes[size_class].cached += mcache_cached(cache, c);
     }
     count_outbox(census, cache);
 }

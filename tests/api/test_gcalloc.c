@@ -52,7 +52,7 @@ static void test_objects_are_zero_and_aligned(void **state)
             void *object = round == 1 ? gc_alloc_noscan(bytes) : gc_alloc(bytes);
             assert_non_null(object);
             assert_true(all_zero(object, bytes));
-            size_t alignment = bytes % 16 == 0 ? 16 : bytes & -bytes;
+            size_t alignment = bytes == 0 ? 1 : bytes % 16 == 0 ? 16 : bytes & -bytes;
             if (alignment > 8 && bytes % 16 != 0)
                 alignment = 8;
             assert_int_equal((uintptr_t)object % alignment, 0);

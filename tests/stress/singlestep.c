@@ -1,4 +1,4 @@
-/* singlestep.c -- malloc and free, stopped at every instruction
+/* singlestep.c -- malloc, free and gc_alloc, stopped at every instruction
  *
  * PURPOSE  I3 of src/README.md: a thread may be stopped between any two instructions of
  *          the fast paths, and the slot in flight is neither lost nor handed out twice.
@@ -7,6 +7,7 @@
  *          collections (a malloc block is reclaimed at the second).  Then many slots
  *          of the class are taken and looked through for twins.  One instruction a call.
  *          Free is stepped through with a block of this thread and with one of the other.
+ *          gc_alloc, whose slots come from elsewhere, is stepped through as far as its fast path goes.
  *          And gc_memmove, with a handler that copies too at its k-th instruction: whoever stops the thread
  *          after that must find where it was copying to.
  *
@@ -26,12 +27,16 @@
 #include "world/thread.h"
 
 enum { BYTES = 48, TAKE = 3000, INSTRUCTIONS_LEAST = 15, INSTRUCTIONS_MAX = 200 };
+/* The fast path of gc_alloc lies in so many bytes, step_gc_alloc in so many. */
+enum { FAST_BYTES = 160, CALLER_BYTES = 1024 };
 
 static _Atomic int wanted, done;
 static _Atomic int quit;
 static void *_Atomic given;     /* a block of the other thread, when it is asked for one */
 static _Atomic int asked;
 static volatile int stepping, steps, stop_at;
+static uintptr_t fast_low, fast_high, caller_low, caller_high;  /* 0: the call is fast for sure */
+static volatile int is_slow;
 
 static void *collector(void *unused)
 {
@@ -49,6 +54,13 @@ static void *collector(void *unused)
     return unused;
 }
 
+/* Nothing may be waited for in there: stops wait for it. */
+static int is_in_slow_path(uintptr_t rip)
+{
+    return fast_low != 0 && rip - fast_low >= fast_high - fast_low &&
+           rip - caller_low >= caller_high - caller_low;
+}
+
 /* Called with the program at some instruction of malloc or free; its registers are
  * in the frame of this very signal. */
 static void on_trap(int signal, siginfo_t *info, void *context)
@@ -57,10 +69,11 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 
     (void)signal;
     (void)info;
-    if (stepping && ++steps < stop_at)
+    is_slow |= is_in_slow_path((uintptr_t)interrupted->uc_mcontext.gregs[REG_RIP]);
+    if (stepping && !is_slow && ++steps < stop_at)
         return;
     interrupted->uc_mcontext.gregs[REG_EFL] &= ~0x100ll;
-    if (!stepping)
+    if (!stepping || is_slow)
         return;
     wanted++;
     while (done != wanted)
@@ -210,6 +223,48 @@ static int step_copy(void)
     return misplaced == 0 && target[7] == source[7] && thread_self->copy_low == 0;
 }
 
+/* Objects that nothing but this names, of the same class: none is handed out twice, each reads as zero. */
+static int no_gc_twins(const unsigned char *held)
+{
+    static unsigned char *taken[TAKE];
+    int good = 1;
+
+    for (int i = 0; i < TAKE; i++) {
+        taken[i] = gc_alloc(BYTES);
+        for (int at = 0; at < BYTES; at++)
+            good &= taken[i][at] == 0;
+        good &= taken[i] != held;
+        memset(taken[i], 0x5a, BYTES);
+    }
+    memset(taken, 0, sizeof taken);
+    for (int at = 0; at < BYTES; at++)
+        good &= held[at] == 0xa5;
+    return good;
+}
+
+/* Again if a refill was due. */
+static __attribute__((noinline)) int step_gc_alloc(void)
+{
+    unsigned char *object;
+    int good = 1;
+
+    fast_low = (uintptr_t)gc_alloc;
+    fast_high = fast_low + FAST_BYTES;
+    caller_low = (uintptr_t)step_gc_alloc;
+    caller_high = caller_low + CALLER_BYTES;
+    do {
+        is_slow = steps = 0;
+        trap_on();
+        object = gc_alloc(BYTES);
+        trap_off();
+    } while (is_slow);
+    fast_low = 0;
+    for (int at = 0; at < BYTES; at++)
+        good &= object[at] == 0;
+    memset(object, 0xa5, BYTES);
+    return good & no_gc_twins(object);
+}
+
 /* Steps through one call, k instructions far for growing k; how many it had. */
 static int step_through(int (*step)(void), int *good)
 {
@@ -235,6 +290,7 @@ int main(void)
     int in_free = step_through(step_free, &good);
     int in_free_elsewhere = step_through(step_free_elsewhere, &good);
     int in_realloc = step_through(step_realloc, &good);
+    int in_gc_alloc = step_through(step_gc_alloc, &good);
 
     memset(source, 0x77, sizeof source);
     action.sa_sigaction = on_copy_trap;
@@ -243,9 +299,10 @@ int main(void)
 
     quit = 1;
     pthread_join(thread, NULL);
-    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere, %d of realloc, %d of gc_memmove\n",
-           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere, in_realloc, in_copy);
+    printf("%s stopped at each of %d instructions of malloc, %d of free, %d of free elsewhere, %d of realloc, "
+           "%d of gc_alloc, %d of gc_memmove\n",
+           good ? "ok" : "FAIL", in_malloc, in_free, in_free_elsewhere, in_realloc, in_gc_alloc, in_copy);
     return !(good && in_malloc >= INSTRUCTIONS_LEAST && in_free >= INSTRUCTIONS_LEAST &&
              in_free_elsewhere > in_free && in_realloc >= INSTRUCTIONS_LEAST &&
-             in_copy >= INSTRUCTIONS_LEAST);
+             in_gc_alloc >= INSTRUCTIONS_LEAST && in_copy >= INSTRUCTIONS_LEAST);
 }

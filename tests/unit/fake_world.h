@@ -305,7 +305,7 @@ static inline void *fake_alloc_on(struct thread *thread, enum kind kind, size_t 
     struct mcache *cache = &thread->cache;
     unsigned class = span_class_of(kind, kind == KIND_MALLOC ? sizeclass_of(bytes)
                                                              : sizeclass_of_gc(bytes));
-    void *slot = fast_pop(cache, class);
+    void *slot = fast_take(cache, class);
 
     if (slot == NULL && mcache_refill(cache, class) == 0) {
         struct span *span = pages_alloc_small(class, size_classes[span_class_size_class(class)].pages, sweep_generation);
@@ -313,7 +313,7 @@ static inline void *fake_alloc_on(struct thread *thread, enum kind kind, size_t 
         mcache_adopt(cache, class, span);
     }
     if (slot == NULL)
-        slot = fast_pop(cache, class);
+        slot = fast_take(cache, class);
     assert_non_null(slot);
     for (size_t w = 0; w < size_classes[span_class_size_class(class)].slot_bytes / 8; w++)
         store_relaxed(&((uintptr_t *)slot)[w], 0);

@@ -444,10 +444,25 @@ static void test_slots_in_flight(void **state)
     assert_silent(verify_idle);
 }
 
+/* The same of a strip: not counted any more, not yet the program's.  But one at a time. */
+static void test_slots_in_flight_from_a_strip(void **state)
+{
+    struct object first = object_of(fake_alloc(KIND_GC, 80));
+    struct object last = object_of(fake_alloc(KIND_GC, 80));
+
+    (void)state;
+    last.span->slot_state[last.slot] = SLOT_IN;
+    assert_silent(verify_idle);
+    first.span->slot_state[first.slot] = SLOT_IN;
+    assert_dies_saying(verify_idle, "lost: allocated, but neither the program's nor in a magazine");
+    first.span->slot_state[first.slot] = last.span->slot_state[last.slot] = SLOT_OUT;
+}
+
 /* What is broken in the children. */
 static struct span *victim, *large;
 static uint32_t victim_slot;
 static struct cached *victim_magazine;  /* its entries */
+static struct strip *victim_strip;      /* of another class */
 
 static uint64_t victim_bit(void)
 {
@@ -516,6 +531,16 @@ PLANT(cached_interior,
 PLANT(cached_state, victim_magazine[0].state++)
 PLANT(overfull, magazine_set_fill(&fake_threads[0].cache, victim->span_class, 100000))
 PLANT(not_empty, victim_magazine[-1].slot = fake_roots)
+PLANT(strip_and_out, victim_strip->states[lowest_bit(victim_strip->free)] = SLOT_OUT)
+PLANT(strip_free, struct span *span = span_of(victim_strip->first);
+      span->bits[(victim_strip->states - span->slot_state) / 64].alloc &= ~victim_strip->free)
+PLANT(strip_freed, struct span *span = span_of(victim_strip->first);
+      span->bits[(victim_strip->states - span->slot_state) / 64].freed |= victim_strip->free)
+PLANT(strip_twice, struct mcache *other = &fake_threads[1].cache;
+      other->strips[victim_strip - fake_threads[0].cache.strips] = *victim_strip;
+      other->strips_used = true)
+PLANT(strip_elsewhere, victim_strip->first += victim_strip->slot_bytes)
+PLANT(strip_states, victim_strip->states++)
 PLANT(totals, large->state = SPAN_UNUSED)
 
 static const struct {
@@ -559,6 +584,12 @@ static const struct {
     { plant_cached_state, "names no slot of its class" },
     { plant_overfull, ": top " },
     { plant_not_empty, "its empty entry is not empty" },
+    { plant_strip_and_out, "is in a strip, but in the program's hands" },
+    { plant_strip_free, "is in a strip, but free in its span" },
+    { plant_strip_freed, "is in a strip, but its freed bit is set" },
+    { plant_strip_twice, "is in two strips" },
+    { plant_strip_elsewhere, "no word of a span of its class" },
+    { plant_strip_states, "no word of a span of its class" },
     { plant_totals, "the page heap counts" },
 };
 
@@ -574,6 +605,10 @@ static void make_victim(void)
     assert_ptr_equal(fake_threads[0].cache.classes[victim->span_class].current, victim);
     assert_true(magazine_fill(&fake_threads[0].cache, victim->span_class) >= 4);
     large = object_of(fake_alloc(KIND_MALLOC, SMALL_MAX + 100000)).span;
+    unsigned class = object_of(fake_alloc(KIND_GC, 208)).span->span_class;
+    victim_strip = mcache_strip(&fake_threads[0].cache, class);
+    while (mcache_cached(&fake_threads[0].cache, class) < 2)
+        fake_alloc(KIND_GC, 208);
 }
 
 static void test_everything_planted_is_found(void **state)
@@ -616,6 +651,9 @@ static void test_cached_slots_are_marked(void **state)
     unmark(victim_magazine[0].slot);
     assert_dies_saying(verify_marking, "in a magazine, but not marked");
     set_marks(true);
+    unmark((void *)(victim_strip->first + lowest_bit(victim_strip->free) * victim_strip->slot_bytes));
+    assert_dies_saying(verify_marking, "in a magazine, but not marked");
+    set_marks(true);
     void *object = fake_alloc(KIND_MALLOC, 208);
     struct object foreign = object_of(object);
 
@@ -651,6 +689,7 @@ int main(void)
         TEST(test_snapshot),
         TEST(test_healthy_heaps),
         TEST(test_slots_in_flight),
+        TEST(test_slots_in_flight_from_a_strip),
         TEST(test_everything_planted_is_found),
         TEST(test_message_names_span_and_slot),
         TEST(test_cached_slots_are_marked),

@@ -36,11 +36,19 @@ static struct mcache *new_cache(void)
 
 static void *pop(struct mcache *cache, unsigned class)
 {
-    while (magazine_fill(cache, class) == 0) {
+    while (mcache_cached(cache, class) == 0) {
         if (mcache_refill(cache, class) != 0 ||
             (mcache_take_central(cache, class) && mcache_refill(cache, class) != 0))
             break;
         mcache_adopt(cache, class, pages_alloc_small(class, mcache_fresh_pages(cache, class), GENERATION));
+    }
+    struct strip *strip = mcache_strip(cache, class);
+
+    if (strip != NULL) {
+        unsigned bit = lowest_bit(strip->free);
+        strip->free &= strip->free - 1;
+        strip->states[bit] = SLOT_OUT;
+        return (void *)(strip->first + bit * strip->slot_bytes);
     }
     uint32_t newest = magazine_fill(cache, class) - 1;
     struct cached entry = *magazine_entry(cache, class, newest);
@@ -623,6 +631,36 @@ static void cached_slots_of_gc_classes_read_as_zero(void **state)
     }
 }
 
+/* Some of a strip, then its thread ends: the rest comes back once, cleared. */
+static void the_rest_of_a_strip_goes_back(void **state)
+{
+    enum { TAKEN = 5, SLOTS = 200 };
+    const unsigned class = span_class_of(KIND_GC, sizeclass_of_gc(48));
+    struct mcache *cache = new_cache(), *heir = new_cache();
+    void *taken[TAKEN], *slots[SLOTS];
+
+    (void)state;
+    for (int i = 0; i < TAKEN; i++)
+        memset(taken[i] = pop(cache, class), 0xff, 48);
+    struct span *span = span_of((uintptr_t)taken[0]);
+
+    assert_true(mcache_cached(cache, class) != 0);
+    mcache_abandon(cache);
+    assert_int_equal(mcache_cached(cache, class), 0);
+    assert_int_equal(span->live, TAKEN);
+    for (int i = 0; i < SLOTS; i++) {
+        assert_true(is_zero(slots[i] = pop(heir, class), 48));
+        memset(slots[i], 1 + i, 48);
+    }
+    assert_ptr_equal(span_of((uintptr_t)slots[0]), span);
+    for (int i = 0; i < SLOTS; i++)
+        assert_int_equal(*(unsigned char *)slots[i], 1 + i);
+    for (int i = 0; i < TAKEN; i++)
+        assert_int_equal(*(unsigned char *)taken[i], 0xff);
+    mcache_abandon(heir);
+    assert_true(heap_is_sound());
+}
+
 static bool is_resident(uintptr_t address)
 {
     unsigned char resident;
@@ -659,6 +697,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fresh_memory_of_gc_classes_is_brought_in),     /* while all memory is fresh */
         cmocka_unit_test(cached_slots_of_gc_classes_read_as_zero),
+        cmocka_unit_test(the_rest_of_a_strip_goes_back),
         cmocka_unit_test(every_size_has_the_smallest_class),
         cmocka_unit_test(every_offset_finds_its_slot),
         cmocka_unit_test(every_magazine_may_grow),

@@ -645,17 +645,18 @@ static void test_closed_magazines(void **state)
 static void test_one_past_the_fill(void **state)
 {
     struct mcache *cache = &fake_threads[2].cache;
-    unsigned class = span_class_of(KIND_GC, sizeclass_of(640));
+    unsigned class = span_class_of(KIND_GC, sizeclass_of(2048));
 
     (void)state;
-    fake_alloc_on(&fake_threads[2], KIND_GC, 640);
-    uintptr_t *block = fake_alloc_on(&fake_threads[2], KIND_GC, 640);
+    fake_alloc_on(&fake_threads[2], KIND_GC, 2048);
+    uintptr_t *block = fake_alloc_on(&fake_threads[2], KIND_GC, 2048);
     void *named = fake_alloc(KIND_GC, 32);
 
+    while (magazine_fill(cache, class) == 0)
+        block = fake_alloc_on(&fake_threads[2], KIND_GC, 2048);
     block[7] = word_of(named);
     uint32_t fill = magazine_fill(cache, class);
 
-    assert_true(fill > 0);
     assert_ptr_equal(magazine_entry(cache, class, fill)->slot, block);
     *magazine_entry(cache, class, fill)->state = SLOT_IN;
     fake_mark();
@@ -665,6 +666,33 @@ static void test_one_past_the_fill(void **state)
     *magazine_entry(cache, class, fill)->state = SLOT_OUT;
     fake_collect();
     assert_false(is_object(block));
+}
+
+/* Stays, whoever takes it when; what of a strip is the program's lives or dies by the roots. */
+static void test_strips_stay_and_hold_nothing(void **state)
+{
+    struct mcache *cache = &fake_threads[2].cache;
+    unsigned class = span_class_of(KIND_GC, sizeclass_of_gc(640));
+    uintptr_t *block = fake_alloc_on(&fake_threads[2], KIND_GC, 640);
+
+    (void)state;
+    while (mcache_cached(cache, class) < 2)
+        block = fake_alloc_on(&fake_threads[2], KIND_GC, 640);
+    const struct strip *strip = mcache_strip(cache, class);
+    uint64_t free = strip->free;
+    uintptr_t *next = (uintptr_t *)(strip->first + lowest_bit(free) * strip->slot_bytes);
+    void *named = fake_alloc(KIND_GC, 32);
+
+    next[7] = word_of(named);
+    fake_roots[2] = word_of(next);      /* a stale pointer to it changes nothing */
+    fake_mark();
+    assert_true(is_marked(next));
+    assert_false(is_marked(block));
+    assert_false(is_marked(named));
+    sweep_all();
+    assert_int_equal(strip->free, free);
+    assert_false(is_object(block));
+    assert_ptr_equal(fake_alloc_on(&fake_threads[2], KIND_GC, 640), next);
 }
 
 /* Frees it where it is not at home. */
@@ -705,9 +733,9 @@ static void test_slots_on_their_way_home_stay_and_hold_nothing(void **state)
 static void test_one_past_the_outbox(void **state)
 {
     struct mcache *cache = &fake_threads[2].cache;
-    uintptr_t *block = fake_alloc_on(&fake_threads[1], KIND_GC, 640);
+    uintptr_t *block = fake_alloc_on(&fake_threads[1], KIND_GC, 2048);
     void *named = fake_alloc(KIND_GC, 32);
-    fake_alloc_on(&fake_threads[1], KIND_GC, 640);      /* that one is past the fill of its magazine */
+    fake_alloc_on(&fake_threads[1], KIND_GC, 2048);      /* that one is past the fill of its magazine */
     struct object object = object_at(word_of(block));
 
     (void)state;
@@ -838,6 +866,7 @@ int main(void)
         TEST(test_freed_while_condemned),
         TEST(test_cached_slots_stay_and_hold_nothing),
         TEST(test_closed_magazines),
+        TEST(test_strips_stay_and_hold_nothing),
         TEST(test_one_past_the_fill),
         TEST(test_slots_on_their_way_home_stay_and_hold_nothing),
         TEST(test_one_past_the_outbox),
