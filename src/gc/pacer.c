@@ -33,6 +33,7 @@ enum {
     /* Parts of the way for which nobody assists. */
     GC_GRACE = 8,
     MALLOC_GRACE = 2,
+    OVERHEAD_SHARE = 4,         /* of a distance is given up for what is no object, at most */
     HELD_SHARE = 256,           /* by which the heap that was held may shrink in a cycle */
     WAITED_SHARE = 8,           /* of what marking may be late by, after a cycle that has waited */
     /* Once behind the goal, this many hundredths of it are left to finish in. */
@@ -99,6 +100,16 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 
 /* --- goals ------------------------------------------------------------------- */
 
+/* Metadata and what was free in spans have been paid for in memory already, and count as growth: gc_alloc's
+ * share of them, but not so much that fragments would rule. */
+static uint64_t gc_overhead(const struct pacer_input *last, uint64_t distance)
+{
+    uint64_t live = add(last->malloc_live, last->gc_live);
+    uint64_t share = live == 0 ? 0 : scale(last->overhead, last->gc_live, live);
+
+    return min_u64(share, distance / OVERHEAD_SHARE);
+}
+
 /* How far gc_alloc memory may grow; malloc_live: if tracing it is part of the cost that this
  * distance must earn.  Memory that the heap has had lately costs nothing more, and saves a small
  * heap half of its cycles: up to the least heap's size is used again before it is given up. */
@@ -111,6 +122,7 @@ static uint64_t gc_distance(const struct pacer *pacer, const struct pacer_knobs 
     uint64_t distance = scale(traced, percent, 100);
     uint64_t least = scale(GC_HEAP_MIN, percent, 100);
 
+    distance = less(distance, gc_overhead(last, distance));
     distance = max_u64(distance, less(least, last->gc_live));
     return max_u64(distance, min_u64(less(pacer->gc_held, add(last->gc_live, last->gc_kept)),
                                      add(distance, least)));

@@ -867,6 +867,26 @@ static void test_limit_is_kept_when_it_can_be(void **state)
     }
 }
 
+/* What is no object counts as growth, gc_alloc's share of it, up to a quarter of the distance; a small heap's
+ * least distance stands. */
+static void test_overhead_is_growth(void **state)
+{
+    struct program p = start(false, 100);
+
+    (void)state;
+    p.gc_live = 40 * MIB;
+    p.overhead = 2 * MIB;
+    collect(&p);
+    assert_int_equal(p.pacer.gc_goal, 78 * MIB);
+    p.overhead = 30 * MIB;
+    collect(&p);
+    assert_int_equal(p.pacer.gc_goal, 70 * MIB);
+    p.gc_live = 2 * MIB;
+    p.pacer.gc_held = 0;
+    collect(&p);
+    assert_int_equal(p.pacer.gc_goal, 11 * MIB);
+}
+
 /* As in Go, where malloc garbage is not concerned: 5 % of the room stay free, or 1 MiB. */
 static void test_limit_leaves_headroom(void **state)
 {
@@ -885,7 +905,7 @@ static void test_limit_leaves_headroom(void **state)
     assert_int_equal(p.pacer.goal, 19 * MIB);
     p.knobs.percent = 50;
     pacer_retune(&p.pacer, &p.knobs);
-    assert_int_equal(p.pacer.goal, 15 * MIB);           /* the lower of the two */
+    assert_int_equal(p.pacer.goal, 15 * MIB - 5 * MIB / 4);     /* the lower of the two */
     assert_int_equal(p.pacer.hard_goal, 20 * MIB);
 }
 
@@ -979,6 +999,7 @@ int main(void)
         cmocka_unit_test(test_start_beyond_the_goal),
         cmocka_unit_test(test_workers_are_a_quarter),
         cmocka_unit_test(test_limit_is_kept_when_it_can_be),
+        cmocka_unit_test(test_overhead_is_growth),
         cmocka_unit_test(test_limit_leaves_headroom),
         cmocka_unit_test(test_limit_below_live),
         cmocka_unit_test(test_no_overflow),
