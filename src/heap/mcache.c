@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "base/options.h"
-#include "os/vm.h"
+#include "heap/clean.h"
 
 enum {
     /* A magazine holds about MAGAZINE_BYTES, between LEAST and MOST slots: large
@@ -34,9 +34,6 @@ enum {
     FRESH_SLOTS = HOSTILE(4, 1),
     TAKEN_SPANS = 32,           /* off the ready list at a time: what has been taken is not trimmed */
     CLEAN_BYTES = 8 << 10,      /* cleared at a time: they should still be in the cache when used */
-    BRING_IN_SLOT = 1 << 10,    /* fresh pages of slots up to this size are brought in before they are */
-    BRING_IN_BYTES = 16 << 10,  /* touched, so many bytes at a time */
-    CLEAR_BYTES = 128,          /* slots up to this size are cleared here, larger ones by memset */
 };
 
 /* Bytes that all threads' magazines may hold beyond their capacity.  Atomic. */
@@ -276,76 +273,7 @@ void mcache_flush(struct mcache *cache, unsigned span_class, uint32_t count)
 
 /* --- refilling --------------------------------------------------------------------- */
 
-/* Whole words, at which a marker may be looking, by a stale pointer: to the sanitizer each is one store. */
-INLINE void clear_memory(uintptr_t at, size_t bytes)
-{
-#if defined(__SANITIZE_THREAD__)
-    for (size_t i = 0; i < bytes; i += sizeof(uint64_t))
-        store_relaxed((uint64_t *)(at + i), 0);
-#else
-    memset((void *)at, 0, bytes);
-#endif
-}
-
-/* A second marker that looks at uninitialised memory must not find stale pointers. */
-static void clear_slots(const struct span *span, uint32_t word, uint64_t slots)
-{
-    for (; slots != 0; slots &= slots - 1)
-        clear_memory(span_slot_address(span, word * 64 + lowest_bit(slots)), span->slot_bytes);
-}
-
 typedef uint64_t word_pair VECTOR(16, 8);
-
-/* A few words, by stores of 16 bytes: that takes less than a call of memset. */
-INLINE void clear_words(uintptr_t at, size_t bytes)
-{
-    uintptr_t last = at + bytes - sizeof(word_pair);
-
-    if (bytes < sizeof(word_pair)) {
-        store_relaxed((uint64_t *)at, 0);
-        return;
-    }
-    for (; at < last; at += sizeof(word_pair)) {
-        *(word_pair *)at = (word_pair){ 0, 0 };
-        COMPILER_BARRIER();     /* or the compiler makes a call of it */
-    }
-    *(word_pair *)last = (word_pair){ 0, 0 };
-}
-
-/* Slots [from, to) are about to be handed out for the first time.  Who takes fresh memory uses all of it
- * soon; and the barrier loads what it overwrites, so that a page would have a fault for reading and another
- * for writing. */
-static void bring_in(const struct span *span, uint32_t from, uint32_t to)
-{
-    size_t span_bytes = (size_t)span->pages << PAGE_SHIFT;
-    size_t low = align_up((size_t)from * span->slot_bytes, BRING_IN_BYTES);
-    size_t high = min_size(align_up((size_t)to * span->slot_bytes, BRING_IN_BYTES), span_bytes);
-
-    if (span->slot_bytes <= BRING_IN_SLOT && low < high)
-        vm_bring_in((void *)(span->base + low), high - low);
-}
-
-/* The same for a class that is clean; what has never been handed out of a fresh span is. */
-static void clean_slots(struct span *span, uint32_t word, uint64_t slots)
-{
-    uint32_t virgin = span->virgin, first = word * 64;
-    size_t slot_bytes = span->slot_bytes;
-
-    span->virgin = (uint32_t)max_size(virgin, first + log2_floor(slots) + 1);
-    if (span->zeroed && virgin < first + 64) {
-        bring_in(span, virgin, span->virgin);
-        slots &= virgin > first ? ~(~0ull << (virgin - first)) : 0;
-    }
-    if (slots == 0)
-        return;
-    if (is_one_run(slots))
-        clear_memory(span_slot_address(span, first + lowest_bit(slots)), count_bits(slots) * slot_bytes);
-    else if (slot_bytes <= CLEAR_BYTES)
-        for (; slots != 0; slots &= slots - 1)
-            clear_words(span_slot_address(span, first + lowest_bit(slots)), slot_bytes);
-    else
-        clear_slots(span, word, slots);
-}
 
 /* Entries below `entry`, for neighbours from the first on. */
 static void push_run(struct cached *entry, uintptr_t slot, uint8_t *state, size_t slot_bytes,
@@ -409,7 +337,7 @@ static uint64_t take_word(struct mcache *cache, struct span *span, uint32_t word
 
     if (taken == 0)
         return 0;
-    if (count_bits(taken) > want)
+    if (want < 64 && count_bits(taken) > want)
         taken = lowest_bits(taken, want);
     /* I2: marked first, so that nobody sees an allocated slot without its mark. */
     if (UNLIKELY(load_relaxed(&span_allocate_black)))
@@ -418,18 +346,33 @@ static uint64_t take_word(struct mcache *cache, struct span *span, uint32_t word
     return taken;
 }
 
-static void cache_word(struct mcache *cache, unsigned span_class, struct span *span, uint32_t word,
-                       uint64_t taken)
+/* The bits and states of a word that the next refill will look at: the sweep left them in another core's
+ * cache. */
+static void look_ahead(struct span *span, uint32_t word)
 {
-    if (span_class_is_clean(span_class)) {
-        clean_slots(span, word, taken);
-        cache->strips[span_class] = (struct strip){ taken, span_slot_address(span, word * 64),
-                                                    &span->slot_state[word * 64], span->slot_bytes };
-        return;
-    }
-    if (UNLIKELY(options.gccheckmark))
-        clear_slots(span, word, taken);
-    push_word(cache, span_class, span, word, taken);
+    PREFETCH_WRITE(&span->bits[word]);
+    PREFETCH_WRITE(&span->slot_state[word * 64]);
+}
+
+/* Free slots of one word of a span that we own and that is swept, at most `want`, into the strip. */
+static uint32_t take_strip(struct mcache *cache, unsigned span_class, struct span *span, uint32_t want)
+{
+    uint32_t words = (span->slots + 63) / 64, w = span->next_word, looks = 0;
+    uint64_t taken;
+
+    while ((taken = take_word(cache, span, w, want)) == 0 && ++looks < words)
+        w = w + 1 < words ? w + 1 : 0;
+    if (taken == 0)
+        return 0;
+    uint32_t slots = count_bits(taken), next = w + 1 < words ? w + 1 : 0;
+
+    span_add_live(span, slots);
+    span->next_word = slots == want && want < 64 ? w : next;
+    look_ahead(span, next);
+    clean_slots(span, w, taken);
+    cache->strips[span_class] = (struct strip){ taken, span_slot_address(span, w * 64),
+                                                &span->slot_state[w * 64], span->slot_bytes };
+    return slots;
 }
 
 /* Free slots of a span that we own and that is swept, at most `want`, from few words.  What is pushed last
@@ -438,10 +381,9 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
                            uint32_t want)
 {
     uint32_t words = (span->slots + 63) / 64, w = span->next_word, found = 0, slots = 0;
-    uint32_t most = span_class_is_clean(span_class) ? 1 : REFILL_WORDS;
     struct { uint32_t word; uint64_t taken; } from[REFILL_WORDS];
 
-    for (uint32_t i = 0; i < words && slots < want && found < most; i++) {
+    for (uint32_t i = 0; i < words && slots < want && found < REFILL_WORDS; i++) {
         uint64_t taken = take_word(cache, span, w, want - slots);
         if (taken != 0) {
             from[found].word = span->next_word = w;
@@ -453,26 +395,41 @@ static uint32_t take_slots(struct mcache *cache, unsigned span_class, struct spa
     if (slots == 0)
         return 0;
     span_add_live(span, slots);
-    if (span->next_word + 1 < words) {  /* the next refill's; the sweep left them in another core's cache */
-        PREFETCH_WRITE(&span->bits[span->next_word + 1]);
-        PREFETCH_WRITE(&span->slot_state[(span->next_word + 1) * 64]);
+    if (span->next_word + 1 < words)
+        look_ahead(span, span->next_word + 1);
+    while (found-- > 0) {
+        if (UNLIKELY(options.gccheckmark))
+            clear_slots(span, from[found].word, from[found].taken);
+        push_word(cache, span_class, span, from[found].word, from[found].taken);
     }
-    while (found-- > 0)
-        cache_word(cache, span_class, span, from[found].word, from[found].taken);
     return slots;
 }
 
-static void count_refill(struct mcache *cache, unsigned span_class, uint32_t slots)
+/* A strip's word may have few free slots: that does not make the next refill smaller. */
+static void count_refill(struct mcache *cache, const struct span *span, uint32_t slots, bool strip)
 {
+    struct class_cache *class = &cache->classes[span->span_class];
+    size_t bytes = slots * span->slot_bytes;
+
     cache->refills++;
     cache->allocated_count += slots;
-    size_t bytes = slots * size_classes[span_class_size_class(span_class)].slot_bytes;
-
     cache->allocated_bytes += bytes;
-    if (span_class_kind(span_class) != KIND_MALLOC)
+    if (span_kind(span) != KIND_MALLOC)
         cache->gc_bytes += (int64_t)bytes;
-    cache->classes[span_class].refilled += slots;
-    cache->classes[span_class].last_refill = (uint16_t)slots;
+    class->refilled += slots;
+    class->last_refill = (uint16_t)(strip ? max_size(class->last_refill, slots) : slots);
+}
+
+/* Of a span that we own and that is swept. */
+static uint32_t take(struct mcache *cache, struct span *span, uint32_t want, bool strip)
+{
+    unsigned span_class = span->span_class;
+    uint32_t taken = strip ? take_strip(cache, span_class, span, want)
+                           : take_slots(cache, span_class, span, want);
+
+    if (taken != 0)
+        count_refill(cache, span, taken, strip);
+    return taken;
 }
 
 static struct span *next_ready(struct mcache *cache, unsigned span_class)
@@ -488,6 +445,21 @@ static struct span *next_ready(struct mcache *cache, unsigned span_class)
     return span;
 }
 
+/* How many slots a refill of a strip takes at most: few at first, as below. */
+static uint32_t strip_room(struct mcache *cache, unsigned span_class)
+{
+    uint32_t bytes = size_classes[span_class_size_class(span_class)].slot_bytes;
+    uint32_t want = cache->classes[span_class].last_refill;
+
+    if (want >= 64 || (want + 1) * bytes > CLEAN_BYTES)
+        return want;
+    begin_use(cache);
+    cache->strips_used = true;
+    want = 2 * want + (uint32_t)max_size(min_size(REFILL_BYTES / bytes, REFILL_FIRST), 2);
+    want = (uint32_t)min_size(min_size(want, CLEAN_BYTES / bytes), 64);
+    return options.hardened ? 1 : want;
+}
+
 /* How many slots a refill takes at most, and makes room for them: few at first, so that a thread that
  * needs a few blocks, and ends, need not give a whole word of each class back.  Exactly one in
  * hardened mode, so that every slot whose alloc bit is set is in the program's hands. */
@@ -501,11 +473,6 @@ static uint32_t make_room(struct mcache *cache, unsigned span_class)
 
     if (options.hardened)
         want = 1;
-    if (span_class_is_clean(span_class)) {
-        begin_use(cache);
-        cache->strips_used = true;
-        return (uint32_t)min_size(want, CLEAN_BYTES / bytes);
-    }
     if (class->room == 0)
         magazine_open(cache, span_class);
     if (class->room < want && class->refilled != 0 && is_small(cache, span_class)) {
@@ -517,7 +484,8 @@ static uint32_t make_room(struct mcache *cache, unsigned span_class)
 
 FAST uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
 {
-    uint32_t want = make_room(cache, span_class);
+    bool strip = span_class_is_clean(span_class);
+    uint32_t want = strip ? strip_room(cache, span_class) : make_room(cache, span_class);
 
     mark_used(cache);
     for (;;) {
@@ -530,11 +498,9 @@ FAST uint32_t mcache_refill(struct mcache *cache, unsigned span_class)
             store_relaxed(&cache->classes[span_class].current, span);
         }
         span_ensure_swept(span);
-        uint32_t taken = take_slots(cache, span_class, span, want);
-        if (taken != 0) {
-            count_refill(cache, span_class, taken);
+        uint32_t taken = take(cache, span, want, strip);
+        if (taken != 0)
             return taken;
-        }
         store_relaxed(&cache->classes[span_class].current, NULL);
         span_disown(span);
     }
@@ -564,10 +530,9 @@ uint32_t mcache_adopt(struct mcache *cache, unsigned span_class, struct span *sp
     cache->classes[span_class].adopted++;
     store_relaxed(&span->home, cache);
     store_relaxed(&cache->classes[span_class].current, span);
-    uint32_t taken = take_slots(cache, span_class, span, make_room(cache, span_class));
+    bool strip = span_class_is_clean(span_class);
 
-    count_refill(cache, span_class, taken);
-    return taken;
+    return take(cache, span, strip ? strip_room(cache, span_class) : make_room(cache, span_class), strip);
 }
 
 bool mcache_take_ready(struct mcache *cache, unsigned span_class, struct ready_list *list)
