@@ -101,7 +101,8 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 /* --- goals ------------------------------------------------------------------- */
 
 /* Metadata and what was free in spans have been paid for in memory already, and count as growth: gc_alloc's
- * share of them, but not so much that fragments would rule. */
+ * share of them, but not so much that fragments would rule, nor where a heap is so small that its cycles
+ * cost more than that memory. */
 static uint64_t gc_overhead(const struct pacer_input *last, uint64_t distance)
 {
     uint64_t live = add(last->malloc_live, last->gc_live);
@@ -122,7 +123,8 @@ static uint64_t gc_distance(const struct pacer *pacer, const struct pacer_knobs 
     uint64_t distance = scale(traced, percent, 100);
     uint64_t least = scale(GC_HEAP_MIN, percent, 100);
 
-    distance = less(distance, gc_overhead(last, distance));
+    distance = max_u64(less(distance, gc_overhead(last, distance)),
+                       min_u64(distance, add(least, least / 2)));
     distance = max_u64(distance, less(least, last->gc_live));
     return max_u64(distance, min_u64(less(pacer->gc_held, add(last->gc_live, last->gc_kept)),
                                      add(distance, least)));

@@ -7,9 +7,9 @@
  * LOCKING  None: one caller at a time.  Who wants a number without the caller's lock reads a copy.
  *
  *          gc_alloc memory follows Go: goal = live + (live + roots) * percent / 100, less what memory
- *          it takes beside its objects (a quarter of the distance at most), at least
- *          11 MiB * percent / 100 (Go: 4), and up to as much more where the heap has been larger, for
- *          its cycles cost more than that memory; malloc blocks count as roots.  malloc memory in
+ *          it takes beside its objects (a quarter of that distance, and where it is above 16.5 MiB),
+ *          at least 11 MiB * percent / 100 (Go: 4), and up to as much more where the heap has been
+ *          larger, for its cycles cost more than that memory; malloc blocks count as roots.  malloc memory in
  *          mode collect: no cycle below heap_min, and the distance is stretched, up to 8 times, while
  *          cycles find next to no garbage, for a program that frees what it
  *          allocates must not pay.  The memory limit overrides both.

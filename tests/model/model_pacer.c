@@ -867,8 +867,8 @@ static void test_limit_is_kept_when_it_can_be(void **state)
     }
 }
 
-/* What is no object counts as growth, gc_alloc's share of it, up to a quarter of the distance; a small heap's
- * least distance stands. */
+/* What is no object counts as growth, gc_alloc's share of it, up to a quarter of the distance; a small heap
+ * pays nothing. */
 static void test_overhead_is_growth(void **state)
 {
     struct program p = start(false, 100);
@@ -881,10 +881,14 @@ static void test_overhead_is_growth(void **state)
     p.overhead = 30 * MIB;
     collect(&p);
     assert_int_equal(p.pacer.gc_goal, 70 * MIB);
-    p.gc_live = 2 * MIB;
+    p.gc_live = 20 * MIB;
     p.pacer.gc_held = 0;
     collect(&p);
-    assert_int_equal(p.pacer.gc_goal, 11 * MIB);
+    assert_int_equal(p.pacer.gc_goal, 20 * MIB + 33 * MIB / 2);
+    p.gc_live = 12 * MIB;
+    p.pacer.gc_held = 0;
+    collect(&p);
+    assert_int_equal(p.pacer.gc_goal, 24 * MIB);
 }
 
 /* As in Go, where malloc garbage is not concerned: 5 % of the room stay free, or 1 MiB. */
@@ -905,7 +909,7 @@ static void test_limit_leaves_headroom(void **state)
     assert_int_equal(p.pacer.goal, 19 * MIB);
     p.knobs.percent = 50;
     pacer_retune(&p.pacer, &p.knobs);
-    assert_int_equal(p.pacer.goal, 15 * MIB - 5 * MIB / 4);     /* the lower of the two */
+    assert_int_equal(p.pacer.goal, 15 * MIB);           /* the lower of the two */
     assert_int_equal(p.pacer.hard_goal, 20 * MIB);
 }
 
