@@ -17,6 +17,7 @@
 #include <ucontext.h>
 
 #include "fake_world.h"
+#include "os/vm.h"
 
 static int looks;               /* at the swap */
 static int looks_without;       /* so many find none */
@@ -79,6 +80,7 @@ static bool is_found(int without)
 static void swapping_begins(void **state)
 {
     (void)state;
+    vm_confine(false);                  /* the filter to come is ours */
     if (!filter_calls())                /* here, for cmocka has a handler of its own */
         fail_msg("no filter of system calls: %s", strerror(errno));
     assert_true(is_found(0));           /* there is some from the beginning */
