@@ -1,6 +1,7 @@
 /* filter_linux.c -- see filter.h */
 #include "os/filter.h"
 
+#include <errno.h>
 #include <signal.h>
 
 #include "base/sys.h"
@@ -44,6 +45,13 @@ NORETURN static void try_all(int parent)
     copy_exit();
 }
 
+/* A filter that refuses the copy refuses whatever it does not want.  Without memory or a number for the
+ * copy it is in doubt. */
+static bool is_refusal(long error)
+{
+    return error == -EPERM || error == -EACCES || error == -ENOSYS;
+}
+
 bool filter_kills(void)
 {
     uint64_t all = ~0ull, mask = 0;
@@ -56,7 +64,7 @@ bool filter_kills(void)
 
     if (copy == 0)
         try_all(self);
-    bool killed = copy < 0 || !copy_await(copy).exited;
+    bool killed = copy < 0 ? !is_refusal(copy) : !copy_await(copy).exited;
 
     sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask);
     return killed;

@@ -45,6 +45,7 @@
 #include "base/lock.h"
 #include "base/park.h"
 #include "os/proc.h"
+#include "os/vm.h"
 #include "world/stop.h"
 
 enum {
@@ -264,6 +265,7 @@ void thread_share(void)
 {
     if (load_acquire(&threads.told) != 0)
         return;
+    vm_is_confined();           /* found out while nobody else can see the descriptor that this takes */
     fetch_or_seq_cst(&heap_shared, SHARED_BY_THREADS);
     store_release(&threads.told, 1);
 }
