@@ -25,8 +25,9 @@ static struct {
     uint32_t completed;         /* atomic: so many of them are dealt with */
     uint32_t limit;             /* atomic: number of ids */
     uint32_t done_generation;   /* atomic: the sweep of this generation is over */
-    bool spare_malloc;
-} table = { .done_generation = FIRST_GENERATION };
+    bool spare_malloc;          /* no malloc block is condemned, and none that was is any more */
+    bool spare_all;             /* and nothing is dead: see sweep_begin_stopped */
+} table = { .done_generation = FIRST_GENERATION, .spare_malloc = true };
 
 /* Atomic, relaxed: statistics. */
 static struct sweep_totals ever;
@@ -126,7 +127,7 @@ static void sweep_word(struct span *span, uint32_t word, bool collected, struct 
     uint64_t kept = load_relaxed(&bits->kept);
     struct verdict verdict;
 
-    if (table.spare_malloc && collected)
+    if (table.spare_all || (table.spare_malloc && collected))
         marked |= alloc | condemned;
     if (collected)
         verdict = judge_malloc(span, word, alloc, condemned, marked, kept);
@@ -278,6 +279,7 @@ void sweep_begin_stopped(bool spare_malloc)
     uint32_t generation = load_relaxed(&sweep_generation) + 2;
 
     before = sweep_totals_ever();
+    table.spare_all = spare_malloc && !table.spare_malloc;
     table.spare_malloc = spare_malloc;
     store_release(&sweep_generation, generation);
     restart_table(generation);

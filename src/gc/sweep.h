@@ -28,7 +28,9 @@
  *
  *          A malloc block is freed when two cycles in a row do not reach it: its pointer may be in
  *          flight, in a socket.  What it reaches is kept meanwhile (keep.h).
- *          While the program hides pointers for long (roots_hide), none is condemned.
+ *          While the program hides pointers for long (roots_hide), none is condemned.  The first cycle that
+ *          spares them frees nothing: blocks that were condemned before it stay, and nobody has looked what
+ *          they reach.
  */
 #ifndef GCALLOC_GC_SWEEP_H
 #define GCALLOC_GC_SWEEP_H
@@ -47,7 +49,7 @@ bool sweep_some(uint32_t count);
 /* The cycle's sweep is over: every span of the table has been swept. */
 bool sweep_is_done(void);
 /* Stopped world, gc_phase is GC_SWEEPING: all spans now need sweeping.  spare_malloc: every malloc block
- * counts as marked. */
+ * counts as marked; and everything does, where the last sweep has spared none. */
 void sweep_begin_stopped(bool spare_malloc);
 /* In a forked child: spans caught half swept become swept, and lose nothing. */
 void sweep_fork_child(void);

@@ -251,6 +251,8 @@ static void test_the_rule(void **state)
 
         options.mode = whose[w].mode;
         fake_kernel_hides = whose[w].hidden;
+        if (whose[w].hidden)
+            fake_collect();         /* the first one frees nothing */
         for (size_t i = 0; i < count; i++) {
             at[i] = object_at((uintptr_t)fake_alloc(whose[w].kind, 160));
             fake_roots[i] = span_slot_address(at[i].span, at[i].slot);
@@ -294,6 +296,32 @@ static void test_old_condemned_below_new(void **state)
     assert_false(is_object(alone) || is_object(of_alone));
     fake_collect();
     assert_false(is_object(fresh) || is_object(old) || is_object(between));
+}
+
+/* A block was condemned, and then the program turns out to hide pointers: it stays, and so does what only it
+ * reaches. */
+static void test_condemned_before_it_was_spared(void **state)
+{
+    uintptr_t *block = fake_alloc(KIND_MALLOC, 64), *below = fake_alloc(KIND_GC, 64);
+    void *large = fake_alloc(KIND_GC, SMALL_MAX + 1);
+
+    (void)state;
+    block[0] = (uintptr_t)below;
+    block[1] = (uintptr_t)large;
+    fake_collect();
+    assert_true(is_condemned(block) && is_object(below) && is_object(large));
+    fake_kernel_hides = true;
+    for (int i = 0; i < 3; i++) {
+        void *garbage = fake_alloc(KIND_GC, 64);
+        fake_collect();
+        assert_true(is_object(block) && !is_condemned(block) && is_object(below) && is_object(large));
+        assert_int_equal(is_object(garbage), i == 0);
+    }
+    fake_kernel_hides = false;
+    fake_collect();
+    assert_true(is_condemned(block) && is_object(below));
+    fake_collect();
+    assert_false(is_object(block) || is_object(below) || is_object(large));
 }
 
 /* Found again: by a root, and what it reaches with it; and a large one. */
@@ -526,6 +554,7 @@ int main(void)
         TEST(test_poison),
         TEST(test_the_rule),
         TEST(test_old_condemned_below_new),
+        TEST(test_condemned_before_it_was_spared),
         TEST(test_saved),
         TEST(test_fresh_spans_are_left_alone),
         TEST(test_sweepers_and_mutators_together),
