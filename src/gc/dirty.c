@@ -6,7 +6,8 @@
  *
  * The stop asks in the way that the kernel answers soonest (os/pagemap.h), about as much as it can at a
  * time.  That lists the pages that were written (I1), and pages that are not there: of ranges that are
- * longer than a few pages the kernel is asked which those are.
+ * longer than a few pages the kernel is asked which those are; and where there are many short ones, in memory
+ * of which a page is used here and there, it is asked in the longer way.
  *
  * A run that answers -EPERM holds memory that is not registered: pages that realloc or the program moved,
  * or a mapping made afresh.  All of it counts as written, and it is registered again.  Its neighbours may
@@ -30,6 +31,7 @@ enum {
     GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
     RANGES = HOSTILE(2048, 1),
     LONG_PAGES = HOSTILE(8, 2),             /* pages of a range that are worth asking which are there */
+    DOUBTFUL_PAGES = HOSTILE(256, 8),       /* of shorter ones that are looked at without knowing */
     FEW_IN_PAGES = HOSTILE(256, 1),         /* one of 512 small pages, which a page table has */
     PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
     ANY_PAGES = 1 << 30,
@@ -44,6 +46,7 @@ static struct {
     struct page_range *found;   /* by the kernel; from meta_alloc, as the next */
     struct page_range *ranges;  /* to be looked at again */
     long listed;                /* of them in use */
+    long doubtful;              /* pages that this rescan has found, and that may not be there */
     bool open;
     bool few;                   /* pages were written, by the last round */
     bool armed;                 /* something was, once: there may be old marks */
@@ -250,15 +253,20 @@ static long list_held(uintptr_t low, uintptr_t high, enum question question)
     return pages;
 }
 
-/* Of what the kernel has armed again it has listed nothing that is not there. */
-static long list_found(long count, enum question question, long max_pages)
+static bool is_long(const struct page_range *range)
+{
+    return range->high - range->low >= LONG_PAGES * VM_PAGE;
+}
+
+/* sure: nothing that is not there was found. */
+static long list_found(long count, enum question question, bool sure, long max_pages)
 {
     long pages = 0;
 
     for (long i = 0; i < count && pages <= max_pages; i++) {
         uintptr_t low = dirty.found[i].low, high = dirty.found[i].high;
-        bool sure = question == ARM || high - low < LONG_PAGES * VM_PAGE;
-        long listed = sure ? list_whole(low, high, question) : list_held(low, high, question);
+        long listed = sure || !is_long(&dirty.found[i]) ? list_whole(low, high, question)
+                                                        : list_held(low, high, question);
 
         if (listed < 0)
             return -1;
@@ -277,11 +285,27 @@ static long rescan_whole(uintptr_t low, uintptr_t high, enum question question)
     return (long)((high - low) / VM_PAGE);
 }
 
-static long find_written(uintptr_t low, uintptr_t high, enum question question, uintptr_t *next)
+static bool is_doubtful(long count)
 {
-    return question == ARM
-               ? pagemap_written(&dirty.pagemap, low, high, true, dirty.found, RANGES, next)
-               : pagemap_written_or_absent(&dirty.pagemap, low, high, dirty.found, RANGES, next);
+    for (long i = 0; i < count; i++)
+        if (!is_long(&dirty.found[i]))
+            dirty.doubtful += (long)((dirty.found[i].high - dirty.found[i].low) / VM_PAGE);
+    return count > 0 && dirty.doubtful > DOUBTFUL_PAGES;
+}
+
+/* *sure: of what the kernel arms as it finds it, or finds in the longer way, it lists nothing that is not
+ * there. */
+static long find_written(uintptr_t low, uintptr_t high, enum question question, uintptr_t *next, bool *sure)
+{
+    *sure = question == ARM || !dirty.pagemap.knows_swapped;
+    if (*sure)
+        return pagemap_written(&dirty.pagemap, low, high, question == ARM, dirty.found, RANGES, next);
+    long count = pagemap_written_or_absent(&dirty.pagemap, low, high, dirty.found, RANGES, next);
+
+    if (LIKELY(!is_doubtful(count)))
+        return count;
+    *sure = true;
+    return pagemap_written(&dirty.pagemap, low, *next, false, dirty.found, RANGES, next);
 }
 
 /* What is armed again is rescanned at once, for it is known here only.  In the stop the kernel is asked once
@@ -294,7 +318,8 @@ static long rescan_run(const struct run *run, enum question question, long max_p
 
     while (low < high && pages <= max_pages) {
         uintptr_t end = min_size(high, low + reach);
-        long count = find_written(low, end, question, &next);
+        bool sure;
+        long count = find_written(low, end, question, &next, &sure);
 
         if (count == -EPERM && reach > PIECE_BYTES) {
             reach = PIECE_BYTES;
@@ -304,7 +329,7 @@ static long rescan_run(const struct run *run, enum question question, long max_p
             count = rescan_whole(low, end, question);
             next = end;
         } else if (count >= 0) {
-            count = list_found(count, question, max_pages - pages);
+            count = list_found(count, question, sure, max_pages - pages);
         }
         if (count < 0 || next <= low || (question != ASK_STOPPED && !rescan_listed(question)))
             return -1;
@@ -337,7 +362,7 @@ long dirty_rescan(bool rearm, long max_pages)
 {
     enum question question = !rearm ? ASK_STOPPED : dirty.few ? ASK_AND_ARM : ARM;
 
-    dirty.listed = 0;
+    dirty.listed = dirty.doubtful = 0;
     dirty.armed |= rearm;
     long pages = rescan_runs(question, max_pages);
 

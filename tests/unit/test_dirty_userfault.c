@@ -16,11 +16,11 @@
 #include "os/pagemap.h"
 #include "os/vm.h"
 
-enum { BLOCK = 2 << 20, FAR = 1 << 20, WIDE = 24 << 20, PAGE = 4096 };
+enum { BLOCK = 2 << 20, FAR = 1 << 20, WIDE = 24 << 20, YOUNG = 8 << 20, PAGE = 4096 };
 
 /* The first three are neighbours; `far` is in a run of pages of its own. */
 static char *neighbour, *block, *wide, *far, *apart, *away;
-static char *young;                     /* nothing in it was touched */
+static char *young;                     /* came after the arming, which has not seen it; nothing in it was touched */
 static uintptr_t *hidden[3];
 static uint32_t calls;
 
@@ -195,6 +195,12 @@ static void test_lost_and_closed(void **state)
     expect_marked();
 }
 
+static void make_young(void)
+{
+    young = fake_alloc(KIND_MALLOC, YOUNG);
+    store_relaxed(&fake_roots[6], word_of(young));
+}
+
 /* Seen by the stop alone. */
 static void hide_among_absent_pages(void)
 {
@@ -211,12 +217,36 @@ static void test_written_among_absent_pages(void **state)
 {
     (void)state;
     move_back();
-    young = fake_alloc(KIND_MALLOC, 4 * BLOCK);
-    fake_roots[6] = word_of(young);
+    fake_running = make_young;
     fake_cleaning = hide_among_absent_pages;
     struct cycle_report report = mark_beside();
 
     assert_in_range(report.stopped_pages, 22, 100);
+    expect_marked();
+}
+
+/* One page of eight, in memory that was not there when the heap was armed, is armed now.  To look at it again
+ * touches the pages beside it; the five between them are not there. */
+static void count_in_the_longer_way(void)
+{
+    enum { TOUCHED = 200, APART = 8, BUDGET = 512 };
+
+    if (calls++ != 1)
+        return;
+    assert_true(is_marked(young));
+    for (size_t i = 0; i < TOUCHED; i++)
+        put(word_in(young, i * APART), word_of(hidden[i % 3]));
+    assert_true(dirty_rescan(true, LONG_MAX) >= TOUCHED);
+    assert_in_range(dirty_rescan(false, BUDGET), 0, BUDGET);
+}
+
+static void test_many_short_gaps(void **state)
+{
+    (void)state;
+    move_back();
+    fake_running = make_young;
+    fake_cleaning = count_in_the_longer_way;
+    mark_beside();
     expect_marked();
 }
 
@@ -237,8 +267,7 @@ static void test_few_pages_are_written(void **state)
 {
     (void)state;
     move_back();
-    young = fake_alloc(KIND_MALLOC, 4 * BLOCK);
-    fake_roots[6] = word_of(young);
+    fake_running = make_young;
     fake_cleaning = hide_early;
     struct cycle_report report = mark_beside();
 
@@ -305,6 +334,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_stored_while_it_is_armed, begin, setup),
     cmocka_unit_test_setup_teardown(test_few_pages_are_written, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_among_absent_pages, begin, setup),
+    cmocka_unit_test_setup_teardown(test_many_short_gaps, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_before_the_stop, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_while_marking, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_while_it_was_lost, begin, setup),
