@@ -84,27 +84,29 @@ static void scan_slots(struct tracer *keeper, const struct span *span, uint32_t 
     }
 }
 
-/* The worklist could not grow: everything kept is scanned again, until that adds nothing that
- * does not fit. */
-static void rescan_all(struct tracer *keeper)
+static void scan_all(struct tracer *keeper)
 {
-    while (load_relaxed(&keep.list.overflowed)) {
-        store_relaxed(&keep.list.overflowed, 0);
-        for (uint32_t id = 0; id < span_table_size(); id++) {
-            const struct span *span = span_by_id(id);
-            if (!span_in_use(span) || span_kind(span) == KIND_NOSCAN)
-                continue;
-            for (uint32_t word = 0; word * 64 < span->slots; word++)
-                scan_slots(keeper, span, word, load_relaxed(&span->bits[word].kept));
-        }
+    for (uint32_t id = 0; id < span_table_size(); id++) {
+        const struct span *span = span_by_id(id);
+        if (!span_in_use(span) || span_kind(span) == KIND_NOSCAN)
+            continue;
+        for (uint32_t word = 0; word * 64 < span->slots; word++)
+            scan_slots(keeper, span, word, load_relaxed(&span->bits[word].kept));
     }
 }
 
+/* Where the worklist could not grow everything kept is scanned again, until that adds nothing that does not
+ * fit.  What did not fit into the keeper's own blocks has gone to the shared list. */
 void keep_rest(struct tracer *keeper)
 {
     keep_enter();
     keep_to_closure(keeper);
-    rescan_all(keeper);
+    while (load_relaxed(&keep.list.overflowed)) {
+        store_relaxed(&keep.list.overflowed, 0);
+        keep_enter();
+        scan_all(keeper);
+        keep_to_closure(keeper);
+    }
 }
 
 void keep_rescan(struct tracer *keeper, const struct span *span, uint32_t word, uint64_t slots,

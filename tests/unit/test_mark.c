@@ -832,6 +832,39 @@ static void test_report_adds_up(void **state)
     assert_int_equal(sweep_totals().condemned_bytes, 320);
 }
 
+enum { SHEET = 4096 / 8 };
+
+/* An object of many words, all but the last of which name the same. */
+static uintptr_t *make_sheet(const void *same, const void *last)
+{
+    uintptr_t *sheet = fake_alloc(KIND_GC, SHEET * 8);
+
+    for (int i = 0; i < SHEET - 1; i++)
+        sheet[i] = word_of(same);
+    sheet[SHEET - 1] = word_of(last);
+    return sheet;
+}
+
+/* The keeper's worklist overflows; and when everything kept is scanned again, that leads to more than fits into
+ * the keeper's own blocks, but not to more than there is room for. */
+static void test_kept_after_an_overflow(void **state)
+{
+    enum { WIDE = 1500, LESS_WIDE = 1000, DROPPED = 400 };
+    static void *leaf[LESS_WIDE];
+    void *same = fake_alloc(KIND_GC, 64);
+    uintptr_t *top = fake_alloc(KIND_MALLOC, WIDE * 8), *below = fake_alloc(KIND_GC, LESS_WIDE * 8);
+
+    (void)state;
+    for (int i = 0; i < LESS_WIDE; i++)
+        below[i] = word_of(make_sheet(same, leaf[i] = fake_alloc(KIND_GC, 16)));
+    for (int i = 0; i < WIDE; i++)
+        top[i] = word_of(make_sheet(same, i == DROPPED ? (void *)below : same));
+    fake_mark();
+    for (int i = 0; i < LESS_WIDE; i++)
+        assert_true(is_kept(leaf[i]));
+    sweep_all();
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 /* The overflow test comes first: it forbids the worklist to grow before it ever has. */
@@ -878,6 +911,10 @@ int main(void)
     mark_limit_blocks(1);
     int failed = cmocka_run_group_tests(small_worklist, NULL, NULL);
 
+    const struct CMUnitTest some_worklist[] = { TEST(test_kept_after_an_overflow) };
+
+    mark_limit_blocks(3);
+    failed += cmocka_run_group_tests(some_worklist, NULL, NULL);
     mark_limit_blocks(UINT32_MAX);
     return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }
