@@ -49,6 +49,12 @@ void keep_to_closure(struct tracer *keeper)
     trace_to_closure(keeper);
 }
 
+bool keep_is_given_up(void)
+{
+    worklist_drop(&keep.list);
+    return worklist_is_empty(&keep.list);
+}
+
 /* A refill marks before it allocates: loaded in the other order, what is allocated now shows its
  * mark. */
 void keep_word(struct tracer *keeper, struct span *span, uint32_t word)

@@ -28,6 +28,8 @@ void keep_close(struct tracer *keeper);
 /* The worker is busy; keep_to_closure ends that, when there is nothing left for any keeper. */
 void keep_enter(void);
 void keep_to_closure(struct tracer *keeper);
+/* The marking has come to nothing: keepers get no more work.  True: none is at any.  Any thread. */
+bool keep_is_given_up(void);
 /* The first walk and the second: of the blocks of one word. */
 void keep_word(struct tracer *keeper, struct span *span, uint32_t word);
 void keep_scan_word(struct tracer *keeper, const struct span *span, uint32_t word);

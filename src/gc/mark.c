@@ -455,7 +455,7 @@ bool mark_is_given_up(void)
     if (load_seq_cst(&mark.given_up) == 0)
         return false;
     worklist_drop(&mark.list);
-    return worklist_is_empty(&mark.list);
+    return worklist_is_empty(&mark.list) && keep_is_given_up();
 }
 
 void mark_shade(const uintptr_t *words, uint32_t count, bool may_allocate)

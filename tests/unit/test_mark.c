@@ -3,6 +3,7 @@
  * Each test begins and ends with an empty heap: no roots, three cycles.
  */
 #include "fake_world.h"
+#include "gc/keep.h"
 #include "gc/trace.h"
 
 static int setup(void **state)
@@ -865,6 +866,25 @@ static void test_kept_after_an_overflow(void **state)
     sweep_all();
 }
 
+/* A helper that came late: it looks at objects as a marker or as a keeper. */
+static void test_given_up_when_nobody_looks(void **state)
+{
+    (void)state;
+    assert_true(mark_prepare());
+    struct tracer *keeper = keep_open(1);
+
+    assert_non_null(keeper);
+    keep_enter();
+    assert_false(mark_is_given_up());
+    mark_give_up();
+    assert_false(mark_is_given_up());
+    keep_to_closure(keeper);
+    assert_true(mark_is_given_up());
+    keep_close(keeper);
+    mark_release();
+    mark_join(0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 /* The overflow test comes first: it forbids the worklist to grow before it ever has. */
@@ -904,6 +924,7 @@ int main(void)
         TEST(test_slots_on_their_way_home_stay_and_hold_nothing),
         TEST(test_one_past_the_outbox),
         TEST(test_abandoned_changes_nothing),
+        TEST(test_given_up_when_nobody_looks),
         TEST(test_report_adds_up),
     };
 
