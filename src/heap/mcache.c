@@ -354,6 +354,17 @@ static void look_ahead(struct span *span, uint32_t word)
     PREFETCH_WRITE(&span->slot_state[word * 64]);
 }
 
+/* `free` last, so that the rest fits it at any time: a fork may cut us off, and the child flushes what it
+ * finds. */
+static void set_strip(struct strip *strip, struct span *span, uint32_t word, uint64_t slots)
+{
+    strip->first = span_slot_address(span, word * 64);
+    strip->states = &span->slot_state[word * 64];
+    strip->slot_bytes = span->slot_bytes;
+    COMPILER_BARRIER();
+    *(volatile uint64_t *)&strip->free = slots;
+}
+
 /* Free slots of one word of a span that we own and that is swept, at most `want`, into the strip. */
 static uint32_t take_strip(struct mcache *cache, unsigned span_class, struct span *span, uint32_t want)
 {
@@ -370,8 +381,7 @@ static uint32_t take_strip(struct mcache *cache, unsigned span_class, struct spa
     span->next_word = slots == want && want < 64 ? w : next;
     look_ahead(span, next);
     clean_slots(span, w, taken);
-    cache->strips[span_class] = (struct strip){ taken, span_slot_address(span, w * 64),
-                                                &span->slot_state[w * 64], span->slot_bytes };
+    set_strip(&cache->strips[span_class], span, w, taken);
     return slots;
 }
 
@@ -454,7 +464,7 @@ static uint32_t strip_room(struct mcache *cache, unsigned span_class)
     if (want >= 64 || (want + 1) * bytes > CLEAN_BYTES)
         return want;
     begin_use(cache);
-    cache->strips_used = true;
+    store_relaxed(&cache->strips_used, true);
     want = 2 * want + (uint32_t)max_size(min_size(REFILL_BYTES / bytes, REFILL_FIRST), 2);
     want = (uint32_t)min_size(min_size(want, CLEAN_BYTES / bytes), 64);
     return options.hardened ? 1 : want;
@@ -631,7 +641,8 @@ void mcache_abandon(struct mcache *cache)
         if (class_in_use(cache, c))
             abandon_class(cache, c);
     cache->entries_used = cache->entries_start;
-    cache->used = cache->strips_used = false;
+    cache->used = false;
+    store_relaxed(&cache->strips_used, false);
     fetch_sub_relaxed(&caches, 1);
     fetch_sub_relaxed(&swinging, cache->swing_bytes);
     cache->swing_used = cache->swing_bytes = 0;

@@ -100,7 +100,7 @@ struct mcache {
     uint32_t entries_start ALIGNED(CACHE_LINE), entries_used, entries_end;
     uint32_t swing_used, swing_bytes;   /* of SWING_ENTRIES, in bytes; of the memory that they may hold */
     uint32_t abandoned;         /* atomic: its thread is gone, and no other has begun to use it */
-    bool used, strips_used;     /* some magazine or strip; some strip */
+    bool used, strips_used;     /* some magazine or strip; atomic: some strip */
     /* Statistics; owner only, read racily. */
     uint64_t allocated_bytes ALIGNED(CACHE_LINE);   /* slots taken by refill, large blocks */
     uint64_t allocated_count;
@@ -141,7 +141,9 @@ INLINE uint32_t magazine_fill(const struct mcache *cache, unsigned span_class)
 /* The class's strip; NULL: it has none, or the thread has not used any. */
 INLINE struct strip *mcache_strip(struct mcache *cache, unsigned span_class)
 {
-    return cache->strips_used && span_class_is_clean(span_class) ? &cache->strips[span_class] : NULL;
+    bool has_strip = load_relaxed(&cache->strips_used) && span_class_is_clean(span_class);
+
+    return has_strip ? &cache->strips[span_class] : NULL;
 }
 
 /* Slots of the class in magazine or strip. */
