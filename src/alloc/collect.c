@@ -403,10 +403,11 @@ static uint64_t overhead_bytes(const struct cycle_report *report)
     return meta + rest_of(policy.in_use_bytes, report->heap_after_mark) + rest_of(held, limit);
 }
 
-/* With what the program itself paid: each page that was found written to had a fault, or nearly. */
+/* With what the program itself paid: each page that was found written to had a fault, or nearly,
+ * if it was armed before. */
 static uint64_t cost_ns(const struct cycle_report *report)
 {
-    uint64_t pages = report->precleaned_pages + report->stopped_pages;
+    uint64_t pages = report->precleaned_pages - report->unarmed_pages + report->stopped_pages;
 
     return report->mark_cpu_ns + rest_of(host_thread_cpu_ns(), policy.sweep_ns) +
            assist_cpu_ns(report) + pages * FAULT_NS;

@@ -494,6 +494,7 @@ static enum outcome mark_beside_program(const struct cycle_hooks *hooks,
         report->abandoned = "dirty tracking was lost";
         return FAILED;
     }
+    report->unarmed_pages = cycles.brief ? report->precleaned_pages : 0;
     if (options.mode == MODE_COLLECT)
         mark_keep(workers);
     for (int attempt = 0;; attempt++) {

@@ -42,6 +42,7 @@ struct cycle_report {
     uint32_t stops;             /* 1, 2, or more: stop 2 found too much to do, and was tried again */
     uint32_t pressure_ns;       /* the most that cycle_pressure_ns was */
     uint64_t precleaned_pages, stopped_pages;   /* dirty heap pages rescanned: running, in stop 2 */
+    uint64_t unarmed_pages;     /* of the former: nothing was armed yet, and no write to them had a fault */
     uint64_t heap_before;       /* all objects at the start */
     uint64_t heap_after_mark;   /* ... and at the end of marking */
     uint64_t gc_after_mark;     /* of them, gc_alloc objects */
