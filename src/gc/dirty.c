@@ -31,7 +31,8 @@ enum {
     GAP_PAGES = HOSTILE(8, 1),              /* heap pages between two runs that are not worth another call */
     RANGES = HOSTILE(2048, 1),
     LONG_PAGES = HOSTILE(8, 2),             /* pages of a range that are worth asking which are there */
-    DOUBTFUL_PAGES = HOSTILE(256, 8),       /* of shorter ones that are looked at without knowing */
+    /* Pages of shorter ones that are looked at without knowing, in a stop and beside the program. */
+    DOUBTFUL_STOPPED = HOSTILE(256, 8), DOUBTFUL_RUNNING = HOSTILE(16, 4),
     FEW_IN_PAGES = HOSTILE(256, 1),         /* one of 512 small pages, which a page table has */
     PIECE_PAGES = HOSTILE(2048, 256),   /* 16 MiB a call: other threads' mmap waits for it */
     ANY_PAGES = 1 << 30,
@@ -285,12 +286,14 @@ static long rescan_whole(uintptr_t low, uintptr_t high, enum question question)
     return (long)((high - low) / VM_PAGE);
 }
 
-static bool is_doubtful(long count)
+static bool is_doubtful(long count, enum question question)
 {
+    long most = question == ASK_STOPPED ? DOUBTFUL_STOPPED : DOUBTFUL_RUNNING;
+
     for (long i = 0; i < count; i++)
         if (!is_long(&dirty.found[i]))
             dirty.doubtful += (long)((dirty.found[i].high - dirty.found[i].low) / VM_PAGE);
-    return count > 0 && dirty.doubtful > DOUBTFUL_PAGES;
+    return count > 0 && dirty.doubtful > most;
 }
 
 /* *sure: of what the kernel arms as it finds it, or finds in the longer way, it lists nothing that is not
@@ -302,7 +305,7 @@ static long find_written(uintptr_t low, uintptr_t high, enum question question, 
         return pagemap_written(&dirty.pagemap, low, high, question == ARM, dirty.found, RANGES, next);
     long count = pagemap_written_or_absent(&dirty.pagemap, low, high, dirty.found, RANGES, next);
 
-    if (LIKELY(!is_doubtful(count)))
+    if (LIKELY(!is_doubtful(count, question)))
         return count;
     *sure = true;
     return pagemap_written(&dirty.pagemap, low, *next, false, dirty.found, RANGES, next);

@@ -127,6 +127,7 @@ static long arm_some(struct pagemap *pagemap, uintptr_t low, uintptr_t high, uin
         .vec = (uint64_t)(uintptr_t)ranges,
         .vec_len = ARM_RANGES,
         .category_mask = IS_WRITTEN,
+        .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
         .return_mask = IS_WRITTEN,
     };
 
@@ -134,7 +135,8 @@ static long arm_some(struct pagemap *pagemap, uintptr_t low, uintptr_t high, uin
 }
 
 /* What is armed nobody wants to know, but without a list kernels before 6.17 (6.12.50) crash at a huge
- * page of which a part is armed. */
+ * page of which a part is armed.  Asked for "written" alone it would make page tables for memory that was
+ * never touched, 2 MiB a GiB, to arm what is not there. */
 long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
 {
     uintptr_t next;
@@ -167,8 +169,8 @@ long pagemap_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high, boo
 }
 
 /* Asked for "written" and nothing else the kernel compares one bit of each entry of a page table, instead of
- * finding out all that can be known of the page.  An entry without a page is not armed, unless the arming
- * has come by, so it is listed as well: in page tables that are younger than that, or after MADV_DONTNEED.
+ * finding out all that can be known of the page.  An entry without a page is not armed, so it is listed as
+ * well.
  * Before 6.9 (and 6.8.10) that loop took bits of a swapped page's place, and of a page's that was being
  * migrated, for the mark. */
 long pagemap_written_or_absent(struct pagemap *pagemap, uintptr_t low, uintptr_t high,

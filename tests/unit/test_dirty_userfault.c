@@ -4,11 +4,12 @@
  * one mapping of them and their neighbours again, which is not registered any more, and leaves what it has
  * noted of the neighbours' pages.
  *
- * Page tables that are younger than the arming: the stop's question lists the pages that are not there, too.
+ * Pages that are not there, and so were not armed: the stop's question lists them, too.
  */
 #define _GNU_SOURCE
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #define REAL_DIRTY
@@ -250,6 +251,34 @@ static void test_many_short_gaps(void **state)
     expect_marked();
 }
 
+static long page_table_kib(void)
+{
+    char line[200];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "re");
+
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status) != NULL)
+        if (strncmp(line, "VmPTE:", 6) == 0)
+            kib = strtol(line + 6, NULL, 10);
+    fclose(status);
+    assert_true(kib >= 0);
+    return kib;
+}
+
+/* To arm what is not there would take 2 MiB for each GiB of it. */
+static void test_untouched_memory_gets_no_page_tables(void **state)
+{
+    (void)state;
+    move_back();
+    fake_roots[6] = word_of(fake_alloc(KIND_MALLOC, 512 << 20));
+    long before = page_table_kib();
+
+    mark_beside();
+    assert_in_range(page_table_kib(), 0, before + 200);
+    sweep_all();
+}
+
 /* After the first round, which has found next to nothing, so that the second one arms in another way. */
 static void hide_early(void)
 {
@@ -335,6 +364,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_few_pages_are_written, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_among_absent_pages, begin, setup),
     cmocka_unit_test_setup_teardown(test_many_short_gaps, begin, setup),
+    cmocka_unit_test_setup_teardown(test_untouched_memory_gets_no_page_tables, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_before_the_stop, begin, setup),
     cmocka_unit_test_setup_teardown(test_lost_while_marking, begin, setup),
     cmocka_unit_test_setup_teardown(test_written_while_it_was_lost, begin, setup),
