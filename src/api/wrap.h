@@ -180,6 +180,8 @@ int gcalloc_unpark_personality(int version, int actions, uint64_t class, void *e
  * the result. */
 void wrap_fork_child(void);
 long wrap_fork_by_number(long nr, long a, long b, long c, long d, long e, long f);
+/* The program is about to splice (wrap_block_io.c). */
+void wrap_before_splice(void);
 /* From here to wrap_alone_end, which gets the result, the process has no task of ours and no cycle runs.
  * False: it cannot be (wrap_exec.c). */
 bool wrap_alone_begin(void);

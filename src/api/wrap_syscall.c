@@ -70,6 +70,8 @@ FOR_ASSEMBLY long gcalloc_syscall_parked(long nr, long a, long b, long c, long d
     struct blocked blocked;
     long result;
 
+    if (nr == SYS_splice)
+        wrap_before_splice();
     if (nr == SYS_clone || nr == SYS_fork) {
         result = wrap_fork_by_number(nr, a, b, c, d, e, f);
     } else if (wrap_is_special(nr, a)) {

@@ -24,4 +24,7 @@ size_t pipes_copy(struct pipes *pipes, int number);
 size_t pipes_read(struct pipes *pipes, void *to, size_t bytes);
 void pipes_close(struct pipes *pipes);
 
+/* From now on nothing is copied: see pipes_linux.c.  Any thread, while nobody looks at pipes. */
+void pipes_avoid(void);
+
 #endif

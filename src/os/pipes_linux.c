@@ -3,6 +3,10 @@
  * tee(2) copies references to the pages, not the bytes, and leaves the pipe as it is.  A descriptor of the
  * process, seen from a task with a table of its own, is doubled by pidfd_getfd (Linux 5.6): to open it anew
  * by way of /proc would count as a reader, and is refused once the program has changed its user.
+ *
+ * The lock of a pipe cannot be tried, only waited for.  Who reads or writes holds it for a moment, but a
+ * splice(2) that waits for its other side, a socket, holds it all the while.  So in a program that splices
+ * pipes are left alone.
  */
 #define _GNU_SOURCE
 #include "os/pipes.h"
@@ -11,9 +15,17 @@
 #include <limits.h>
 #include <sys/ioctl.h>
 
+#include "base/atomics.h"
 #include "base/sys.h"
 
 enum { NR_PIDFD_OPEN = 434, NR_PIDFD_GETFD = 438 };
+
+static uint32_t avoided;        /* atomic, relaxed */
+
+void pipes_avoid(void)
+{
+    store_relaxed(&avoided, 1);
+}
 
 void pipes_begin(struct pipes *pipes, bool own_table)
 {
@@ -72,7 +84,7 @@ static long copy(struct pipes *pipes, int pipe)
 
 size_t pipes_copy(struct pipes *pipes, int number)
 {
-    int pipe = borrow(pipes, number);
+    int pipe = load_relaxed(&avoided) != 0 ? -1 : borrow(pipes, number);
 
     if (pipe < 0)
         return 0;

@@ -9,6 +9,11 @@
  *
  * In a stopped world pipes come after all else, and not if the program has a userfaultfd: a pipe is locked by
  * who reads into a page that is missing, and the thread that brings it is stopped.
+ *
+ * Of pipes only those are looked into of which the program has both ends.  What comes from another process or
+ * goes to one is no pointer of ours, and the other process may have the pipe locked for long (os/pipes.h).
+ * They are known by their inode, modulo a number; so one walk notes who can be written to, and the next one
+ * looks.
  */
 #include "os/proc.h"
 
@@ -22,6 +27,8 @@
 #include "os/pipes.h"
 #include "os/proc_lines.h"
 
+enum { SEEN_NUMBERS = 8192, WRITTEN_BITS = 4096 };
+
 /* One walk through a table of descriptors. */
 struct fd_walk {
     const char *process;        /* the directory of a task in /proc: "self", "self/task/123" */
@@ -33,10 +40,10 @@ struct fd_walk {
     struct descriptor_walk *to;
     struct pipes pipes;
     bool pipes_seen, pipes_only;        /* stopped: pipes are looked at in a walk of their own */
+    bool ends_known;                    /* `written` is complete */
+    uint64_t written[WRITTEN_BITS / 64];        /* pipes that have an end for writing here */
     uint64_t *seen;             /* running: a bit a number, epolls that were read; else NULL */
 };
-
-enum { SEEN_NUMBERS = 8192 };
 
 #define HALF (PROC_SCRATCH_BYTES / 2)
 #define PIPE_MARGIN (2 * sizeof(uintptr_t))
@@ -121,12 +128,19 @@ static bool may_visit_pipes(const struct fd_walk *walk)
     return walk->to->visit_pipe != NULL && (walk->ours || strcmp(walk->process, "self") == 0);
 }
 
-static void note_pipe(struct fd_walk *walk, const char *number)
+/* The permissions of the link tell what the descriptor is open for. */
+static void note_pipe(struct fd_walk *walk, const char *number, const char *inode)
 {
-    if (walk->to->running || walk->pipes_only)
+    unsigned bit = (unsigned)(parse_decimal(inode) % WRITTEN_BITS);
+    struct stat link;
+
+    if (sys_call4(SYS_newfstatat, walk->directory, (long)number, (long)&link, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    walk->pipes_seen = true;
+    if ((link.st_mode & S_IWUSR) != 0)
+        walk->written[bit / 64] |= (uint64_t)1 << bit % 64;
+    if ((link.st_mode & S_IRUSR) != 0 && walk->ends_known && (walk->written[bit / 64] >> bit % 64 & 1) != 0)
         visit_pipe(walk, number);
-    else
-        walk->pipes_seen = true;
 }
 
 static bool visit_descriptor(struct fd_walk *walk, const char *number)
@@ -147,8 +161,10 @@ static bool visit_descriptor(struct fd_walk *walk, const char *number)
     if (after_prefix(target, "anon_inode:[userfaultfd]") != NULL &&
         !(walk->ours && (int)parse_decimal(number) == walk->to->own_userfault))
         walk->to->userfault_seen = true;
-    if (after_prefix(target, "pipe:[") != NULL && may_visit_pipes(walk))
-        note_pipe(walk, number);
+    const char *inode = after_prefix(target, "pipe:[");
+
+    if (inode != NULL && may_visit_pipes(walk))
+        note_pipe(walk, number, inode);
     return walk->pipes_only || after_prefix(target, "anon_inode:[eventpoll]") == NULL ||
            visit_epoll(walk, number);
 }
@@ -221,10 +237,10 @@ static bool visit_table(struct fd_walk *walk)
 {
     bool complete = walk_descriptors(walk);
 
-    if (complete && walk->pipes_seen && !walk->to->userfault_seen) {
-        walk->pipes_only = true;
+    if (complete && !walk->to->running && walk->pipes_seen && !walk->to->userfault_seen) {
+        walk->pipes_only = walk->ends_known = true;
         complete = sys_call3(SYS_lseek, walk->directory, 0, SEEK_SET) == 0 && walk_descriptors(walk);
-        walk->pipes_only = walk->pipes_seen = false;
+        walk->pipes_only = walk->ends_known = walk->pipes_seen = false;
     }
     pipes_close(&walk->pipes);
     sys_close(walk->directory);
@@ -301,7 +317,10 @@ bool proc_visit_descriptors(char *scratch, struct descriptor_walk *to)
         .anonymous_device = find_anonymous_device(), .seen = to->running ? seen : NULL,
     };
 
-    return visit_program(&walk) && (!to->running || visit_program(&walk));
+    if (!visit_program(&walk))
+        return false;
+    walk.ends_known = true;
+    return !to->running || visit_program(&walk);
 }
 
 /* More may take several readings, and one that is deleted meanwhile shifts the others. */

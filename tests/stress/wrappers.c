@@ -5,7 +5,8 @@
  *              a collection must be possible afterwards;
  *            - the only pointers to objects are given to epoll and to timers: what comes back must
  *              be as it was;
- *            - the program opens a userfaultfd for memory of its own: nobody of ours may hold it.
+ *            - the program opens a userfaultfd for memory of its own: nobody of ours may hold it;
+ *            - a splice waits, here or in another process, and has its pipe locked: nobody may wait for it.
  *          By libc's functions and by syscall().  Each case in a child of its own, for the first
  *          call changes how the library goes on.
  */
@@ -16,6 +17,7 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -343,6 +346,74 @@ static void userfaultfd_is_the_programs(void)
     REQUIRE(gc_collect());
 }
 
+/* --- pipes that are locked ---------------------------------------------------------------------- */
+
+static int locked_pipe[2], slow[2];
+static bool by_number;
+
+static ssize_t splice_all(int in, int out)
+{
+    return by_number ? syscall(SYS_splice, in, NULL, out, NULL, (size_t)65536, 0)
+                     : splice(in, NULL, out, NULL, 65536, 0);
+}
+
+/* The other side of the socket pair reads nothing. */
+static void *splice_out(void *unused)
+{
+    while (splice_all(locked_pipe[0], slow[0]) > 0)
+        ;
+    return unused;
+}
+
+static void *fill_pipe(void *unused)
+{
+    static char bytes[65536];
+
+    while (write(locked_pipe[1], bytes, sizeof bytes) > 0)
+        ;
+    return unused;
+}
+
+static void own_splice_waits(void)
+{
+    pthread_t collecting = start_collecting(), filling, splicing;
+
+    REQUIRE(pipe(locked_pipe) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, slow) == 0);
+    REQUIRE(pthread_create(&filling, NULL, fill_pipe, NULL) == 0);
+    REQUIRE(pthread_create(&splicing, NULL, splice_out, NULL) == 0);
+    usleep(200000);
+    stop_collecting(collecting);
+    REQUIRE(gc_collect());
+    _exit(0);
+}
+
+static void own_splice_by_syscall_waits(void)
+{
+    by_number = true;
+    own_splice_waits();
+}
+
+/* The child, which fills the pipe, gets nothing more from the socket; this process keeps no end to write. */
+static void anothers_splice_waits(void)
+{
+    pthread_t collecting = start_collecting();
+
+    REQUIRE(pipe(locked_pipe) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, slow) == 0);
+    pid_t child = fork();
+
+    if (child == 0) {
+        REQUIRE(write(locked_pipe[1], "12345678", 8) == 8);
+        splice_all(slow[0], locked_pipe[1]);
+        _exit(0);
+    }
+    close(locked_pipe[1]);
+    usleep(200000);
+    stop_collecting(collecting);
+    REQUIRE(gc_collect());
+    kill(child, SIGKILL);
+    REQUIRE(waitpid(child, NULL, 0) == child);
+}
+
 /* ------------------------------------------------------------------------------------------------ */
 
 static int run(const char *name, void (*test)(void))
@@ -379,5 +450,8 @@ int main(void)
     RUN(timers_keep);
     RUN(timers_keep_by_syscall);
     RUN(userfaultfd_is_the_programs);
+    RUN(own_splice_waits);
+    RUN(own_splice_by_syscall_waits);
+    RUN(anothers_splice_waits);
     return failures != 0;
 }
