@@ -20,7 +20,7 @@
  *     SLOT_HELD            stopper, cas from token    parked and held
  *     SLOT_ZOMBIE          stopper, cas from token    ended, but still listed
  *     SLOT_GONE            stopper, cas from token    ended
- *     SLOT_KERNELS         stopper, cas from token    a worker of io_uring: takes no signal, runs no program
+ *     SLOT_KERNELS         stopper, cas from token    the kernel's: takes no signal, runs no program
  *
  * A task answers in the handler, or, when the handler found it in the runtime and only left
  * a note, in world_park_self at the end of the slow path (I4).  Then it sleeps

@@ -5,12 +5,14 @@
 
 #include "base/fmt.h"
 #include "base/sys.h"
+#include "os/host.h"
 #include "os/proc_lines.h"
 
 enum {
     READ_BYTES = 4096,
     FLAGS_FIELD = 7,
-    IO_WORKER = 0x10,           /* PF_IO_WORKER, since Linux 5.12; nothing before */
+    IO_WORKER = 0x10,           /* PF_IO_WORKER, since Linux 5.12; before, who runs a virtual machine */
+    USER_WORKER = 0x4000,       /* PF_USER_WORKER, since Linux 6.4: vhost's and KVM's; before, others */
 };
 
 /* The number of tasks: the link count of the directory, as an inode with two names more. */
@@ -121,7 +123,10 @@ bool task_is_kernels(int tid)
             at = c;
     for (; *at != 0 && fields < FLAGS_FIELD; at++)
         fields += *at == ' ';
-    return (parse_decimal(at) & IO_WORKER) != 0;
+    uint64_t flags = parse_decimal(at);
+
+    return ((flags & IO_WORKER) != 0 && host_kernel_is(5, 12)) ||
+           ((flags & USER_WORKER) != 0 && host_kernel_is(6, 4));
 }
 
 uint64_t task_cpu_ns(int tid)

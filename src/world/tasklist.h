@@ -22,8 +22,8 @@ struct task_status {
 };
 
 struct task_status task_status_read(int tid);
-/* Workers of io_uring are tasks of the process, and listed with its threads: they block all signals, and
- * never run its code. */
+/* Workers of io_uring, vhost and KVM are tasks of the process, and listed with its threads: they block all
+ * signals, and never run its code. */
 bool task_is_kernels(int tid);
 /* CPU time it had so far; 0 when unknown. */
 uint64_t task_cpu_ns(int tid);

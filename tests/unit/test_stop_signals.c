@@ -1,11 +1,15 @@
 /* test_stop_signals.c -- stops next to signals and calls, threads that resist, tasks, forks */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -362,7 +366,7 @@ static void tasks_come_and_go(void **state)
 
 /* ------------------------------------------------------- a thread of the kernel's */
 
-/* The tid of the one that serves the ring; 0: there is none. */
+/* Its tid; 0: there is none. */
 static int find_kernels_thread(void)
 {
     DIR *tasks = opendir("/proc/self/task");
@@ -377,16 +381,15 @@ static int find_kernels_thread(void)
     return found;
 }
 
-static void a_worker_of_io_uring_is_no_obstacle(void **state)
+static unsigned long count_tasks(void)
 {
-    struct io_uring_params parameters = { .flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 60000 };
-    int fd = (int)syscall(SYS_io_uring_setup, 8, &parameters);
+    struct stat directory;
 
-    (void)state;
-    if (fd < 0) {
-        print_message("SKIP a_worker_of_io_uring_is_no_obstacle: io_uring is refused (errno %d)\n", errno);
-        skip();
-    }
+    return stat("/proc/self/task", &directory) == 0 ? directory.st_nlink : 0;
+}
+
+static void expect_stops_beside_it(void)
+{
     start_worker(0, compute);
     assert_false(task_is_kernels(getpid()) || task_is_kernels((int)workers[0].tid));
     int tid = find_kernels_thread();
@@ -400,7 +403,41 @@ static void a_worker_of_io_uring_is_no_obstacle(void **state)
         assert_false(listed);
     }
     join_worker(0);
+}
+
+static void a_worker_of_io_uring_is_no_obstacle(void **state)
+{
+    struct io_uring_params parameters = { .flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 60000 };
+    int fd = (int)syscall(SYS_io_uring_setup, 8, &parameters);
+
+    (void)state;
+    if (fd < 0) {
+        print_message("SKIP a_worker_of_io_uring_is_no_obstacle: io_uring is refused (errno %d)\n", errno);
+        skip();
+    }
+    expect_stops_beside_it();
     close(fd);
+}
+
+/* Since Linux 6.14 a virtual machine has one (of vhost since 6.4). */
+static void a_worker_of_kvm_is_no_obstacle(void **state)
+{
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int machine = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+    int processor = machine < 0 ? -1 : ioctl(machine, KVM_CREATE_VCPU, 0);
+    unsigned long before = count_tasks();
+
+    (void)state;
+    if (processor >= 0)
+        ioctl(processor, KVM_RUN, 0);           /* it fails, but starts the worker */
+    if (processor < 0 || count_tasks() == before) {
+        print_message("SKIP a_worker_of_kvm_is_no_obstacle: there is none (errno %d)\n", errno);
+        skip();
+    }
+    expect_stops_beside_it();
+    close(processor);
+    close(machine);
+    close(kvm);
 }
 
 /* ------------------------------------------------------- the first thread has ended */
@@ -525,6 +562,7 @@ int main(void)
         cmocka_unit_test(our_tasks_stop_everybody_but_each_other),
         cmocka_unit_test(tasks_come_and_go),
         cmocka_unit_test(a_worker_of_io_uring_is_no_obstacle),
+        cmocka_unit_test(a_worker_of_kvm_is_no_obstacle),
         cmocka_unit_test(a_first_thread_that_ended_is_no_obstacle),
         cmocka_unit_test(fork_under_stops),
     };
