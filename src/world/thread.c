@@ -39,6 +39,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/auxv.h>
 
 #include "base/check.h"
@@ -295,6 +296,19 @@ struct thread *thread_attach(void)
     return thread;
 }
 
+/* The next owner of the structure gets the spare alternate stack, so the kernel is not to use it any more for
+ * this thread.  If the thread is on it, or may not ask (os/vm.h), it is lost. */
+static void release_spare(struct thread *thread)
+{
+    stack_t used = { .ss_sp = NULL }, none = { .ss_flags = SS_DISABLE };
+
+    if (thread->spare_alternate == 0)
+        return;
+    if (vm_is_confined() || sys_call2(SYS_sigaltstack, 0, (long)&used) != 0 ||
+        ((uintptr_t)used.ss_sp == thread->spare_alternate && sys_call2(SYS_sigaltstack, (long)&none, 0) != 0))
+        thread->spare_alternate = 0;
+}
+
 /* Gives the cache back inside the runtime (so no stop and no fork cuts it), then, with
  * signals blocked, the structure.  A stop that was noted on the way is answered last. */
 void thread_detach(void)
@@ -310,6 +324,7 @@ void thread_detach(void)
     bool stop_pending = load_relaxed(&thread->stop_pending) != 0;
 
     thread_self = &thread_none;
+    release_spare(thread);
     reset_thread(thread);
     fetch_sub_relaxed(&threads.attached, 1);
     store_release(&thread->tid, 0);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -237,6 +238,57 @@ static void small_alternate_stack(void)
     pthread_join(thread, NULL);
     free(memory);
     printf("ok small_alternate_stack\n");
+}
+
+/* A thread that ends, but has not yet, and one that begins have small stacks: the kernel uses one for each. */
+static pthread_key_t ending_key;
+static pthread_barrier_t both_there;
+static void *kernels_stack[2];
+
+static void ask_kernel(void *where)
+{
+    stack_t seen = { 0 };
+
+    syscall(SYS_sigaltstack, NULL, &seen);
+    *(void **)where = (seen.ss_flags & SS_DISABLE) != 0 ? NULL : seen.ss_sp;
+}
+
+static void end_slowly(void *where)
+{
+    pthread_barrier_wait(&both_there);
+    ask_kernel(where);
+    pthread_barrier_wait(&both_there);
+}
+
+static void *set_small_stack(void *where)
+{
+    static char memory[2][2048];
+    size_t i = (void **)where == &kernels_stack[1];
+    stack_t stack = { .ss_sp = memory[i], .ss_size = sizeof memory[i] };
+
+    if (sigaltstack(&stack, NULL) != 0)
+        abort();
+    if (i == 0)
+        pthread_setspecific(ending_key, where);
+    else
+        end_slowly(where);
+    return NULL;
+}
+
+static void small_stack_of_one_that_ends(void)
+{
+    pthread_t threads[2];
+
+    EXPECT(pthread_key_create(&ending_key, end_slowly) == 0);
+    pthread_barrier_init(&both_there, NULL, 2);
+    for (int i = 0; i < 2; i++) {
+        EXPECT(pthread_create(&threads[i], NULL, set_small_stack, &kernels_stack[i]) == 0);
+        usleep(50000);
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    EXPECT(kernels_stack[1] != NULL && kernels_stack[0] != kernels_stack[1]);
+    printf("ok small_stack_of_one_that_ends\n");
 }
 
 /* All threads have the same alternate stack, and are stopped together. */
@@ -488,6 +540,7 @@ int main(void)
     change_context();
     alternate_stack();
     small_alternate_stack();
+    small_stack_of_one_that_ends();
     shared_alternate_stack();
     many_handlers();
     concurrent();
