@@ -21,6 +21,7 @@
 #include "alloc/collect.h"
 #include "api/wrap.h"
 #include "gc/barrier.h"
+#include "os/descriptors.h"
 #include "world/roots.h"
 
 /* --- words in the kernel's keeping ----------------------------------------------------- */
@@ -73,12 +74,27 @@ static void remember(uintptr_t word)
     roots_will_hide();
 }
 
+/* The kernel forgets the request when the process closes any descriptor of the queue, also a task of ours its
+ * copy (os/descriptors.h). */
+static void share_descriptors(void)
+{
+    bool alone = wrap_alone_begin();
+
+    descriptors_stay_shared();
+    wrap_alone_end(alone);
+}
+
+/* libc makes a copy of a thread's attributes, of which it has the address in a message of the kernel only. */
 EXPORT int mq_notify(mqd_t queue, const struct sigevent *event)
 {
     static void *cache;
 
-    if (event != NULL)
+    if (event != NULL) {
         remember((uintptr_t)event->sigev_value.sival_ptr);
+        if (event->sigev_notify == SIGEV_THREAD && event->sigev_notify_attributes != NULL)
+            roots_will_hide();
+        share_descriptors();
+    }
     return WRAP_REAL(cache, mq_notify)(queue, event);
 }
 

@@ -11,7 +11,12 @@
 #include "base/compiler.h"
 
 /* Gives the calling task an empty table, of which 0 to 2 are a pidfd of the process: error_write
- * (base/check.h) knows.  False: the kernel is older than 5.9, and the table is still shared. */
+ * (base/check.h) knows.  False: the table is still shared, for the kernel is older than 5.9, or for
+ * descriptors_stay_shared. */
 bool descriptors_unshare(void);
+/* On the way to an empty table copies of the program's descriptors are closed.  That does nothing, but to a
+ * message queue of which the process wants to be notified: it no longer is.  Any thread, while there is no
+ * task of ours. */
+void descriptors_stay_shared(void);
 
 #endif

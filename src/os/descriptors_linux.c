@@ -1,6 +1,7 @@
 /* descriptors_linux.c -- see descriptors.h */
 #include "os/descriptors.h"
 
+#include "base/atomics.h"
 #include "base/sys.h"
 
 enum {
@@ -9,10 +10,18 @@ enum {
     CLOSE_RANGE_UNSHARE = 2,
 };
 
+static uint32_t stay_shared;        /* atomic, relaxed */
+
+void descriptors_stay_shared(void)
+{
+    store_relaxed(&stay_shared, 1);
+}
+
 /* Descriptors 0 to 2 are taken, lest something of ours gets a number that is written to. */
 bool descriptors_unshare(void)
 {
-    if (sys_call3(NR_CLOSE_RANGE, 0, 0xffffffffl, CLOSE_RANGE_UNSHARE) != 0)
+    if (load_relaxed(&stay_shared) != 0 ||
+        sys_call3(NR_CLOSE_RANGE, 0, 0xffffffffl, CLOSE_RANGE_UNSHARE) != 0)
         return false;
     for (int i = 0; i < 3; i++)
         sys_call2(NR_PIDFD_OPEN, sys_getpid(), 0);

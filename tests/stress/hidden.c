@@ -547,7 +547,6 @@ static const struct place places[] = {
     { "pipe", pipe_put, pipe_get },
     { "value of a pending signal", pending_put, value_of_signal },
     { "value of a thread's pending signal", pending_thread_put, value_of_signal },
-    { "message queue's notification", queue_put, queue_get },
     { "request of io_uring", uring_put, uring_get },
     { "request of libaio", aio_put, aio_get },
     { "coroutine stack", coroutine_put, coroutine_get },
@@ -558,6 +557,7 @@ static const struct place places[] = {
     { "result of an ended thread", ended_put, thread_get },
     { "stdio cookie", cookie_put, cookie_get },
     { "registered range", registered_put, registered_get },
+    { "message queue's notification", queue_put, queue_get },    /* changes how later cycles mark */
 };
 
 /* Overwrites what calls have left below the stack pointer, and registers. */

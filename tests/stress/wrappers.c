@@ -6,7 +6,9 @@
  *            - the only pointers to objects are given to epoll and to timers: what comes back must
  *              be as it was;
  *            - the program opens a userfaultfd for memory of its own: nobody of ours may hold it;
- *            - a splice waits, here or in another process, and has its pipe locked: nobody may wait for it.
+ *            - a splice waits, here or in another process, and has its pipe locked: nobody may wait for it;
+ *            - the program, or libc for it, waits to be notified of a message: it must be, and what libc has
+ *              given to the kernel for that must stay.
  *          By libc's functions and by syscall().  Each case in a child of its own, for the first
  *          call changes how the library goes on.
  */
@@ -15,6 +17,7 @@
 #include <fcntl.h>
 #include <gcalloc.h>
 #include <linux/userfaultfd.h>
+#include <mqueue.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -414,6 +417,83 @@ static void anothers_splice_waits(void)
     REQUIRE(waitpid(child, NULL, 0) == child);
 }
 
+/* --- message queues ------------------------------------------------------------------------------- */
+
+static int notified[2];
+
+static void on_message(union sigval value)
+{
+    (void)value;
+    REQUIRE(write(notified[1], "x", 1) == 1);
+}
+
+static __attribute__((noinline)) void clobber_stack(void)
+{
+    volatile char junk[65536];
+
+    memset((char *)junk, 0, sizeof junk);
+}
+
+static mqd_t open_queue(void)
+{
+    struct mq_attr room = { .mq_maxmsg = 1, .mq_msgsize = 1 };
+    char name[32];
+
+    snprintf(name, sizeof name, "/wrappers.%d", getpid());
+    mqd_t queue = mq_open(name, O_CREAT | O_RDWR, 0600, &room);
+
+    if (queue == (mqd_t)-1) {
+        printf("SKIP message queues: there are none (errno %d)\n", errno);
+        fflush(stdout);
+        _exit(SKIPPED);
+    }
+    REQUIRE(mq_unlink(name) == 0);
+    return queue;
+}
+
+/* The collector's task begins after the request. */
+static void notification_comes(void)
+{
+    mqd_t queue = open_queue();
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+    sigset_t set;
+    siginfo_t info;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    REQUIRE(mq_notify(queue, &event) == 0 && gc_collect());
+    REQUIRE(mq_send(queue, "x", 1, 0) == 0 && sigwaitinfo(&set, &info) == SIGUSR1);
+}
+
+static __attribute__((noinline)) mqd_t ask_for_thread(void)
+{
+    mqd_t queue = open_queue();
+    pthread_attr_t attributes;
+    struct sigevent event = { .sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_message,
+                              .sigev_notify_attributes = &attributes };
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 1 << 20);
+    REQUIRE(mq_notify(queue, &event) == 0);
+    pthread_attr_destroy(&attributes);
+    return queue;
+}
+
+static void attributes_of_a_thread_to_come(void)
+{
+    mqd_t queue = ask_for_thread();
+    char byte;
+
+    clobber_stack();
+    for (int i = 0; i < 3; i++)
+        REQUIRE(gc_collect());
+    for (int i = 0; i < 50000; i++)
+        memset(malloc(sizeof(pthread_attr_t)), 0x11, sizeof(pthread_attr_t));
+    REQUIRE(pipe(notified) == 0 && mq_send(queue, "x", 1, 0) == 0);
+    REQUIRE(read(notified[0], &byte, 1) == 1);
+}
+
 /* ------------------------------------------------------------------------------------------------ */
 
 static int run(const char *name, void (*test)(void))
@@ -453,5 +533,7 @@ int main(void)
     RUN(own_splice_waits);
     RUN(own_splice_by_syscall_waits);
     RUN(anothers_splice_waits);
+    RUN(notification_comes);
+    RUN(attributes_of_a_thread_to_come);
     return failures != 0;
 }
