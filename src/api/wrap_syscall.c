@@ -9,7 +9,9 @@
  */
 #define _GNU_SOURCE
 #include <linux/futex.h>
+#include <linux/sched.h>
 #include <sched.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 
 #include "api/wrap.h"
@@ -38,6 +40,7 @@ FOR_ASSEMBLY const uint8_t gcalloc_syscall_waits[NUMBERS] = {
     [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [NR_LANDLOCK_RESTRICT_SELF] = 1,
     [SYS_fork] = 1,
     [SYS_clone] = 2,    /* if it shares no memory and brings no stack */
+    [SYS_clone3] = 3,    /* the same, told in memory */
 };
 
 /* Waking is what most futex calls do: not worth a park. */
@@ -62,7 +65,9 @@ FOR_ASSEMBLY long gcalloc_syscall_failed(long result)
     return wrap_result(result);
 }
 
-_Static_assert(NUMBERS == 512 && CLONE_VM == 0x100, "as in the assembly below");
+_Static_assert(NUMBERS == 512 && CLONE_VM == 0x100 && offsetof(struct clone_args, stack) == 40 &&
+                   CLONE_ARGS_SIZE_VER0 == 64,
+               "as in the assembly below");
 
 long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f);
 FOR_ASSEMBLY long gcalloc_syscall_parked(long nr, long a, long b, long c, long d, long e, long f)
@@ -72,7 +77,7 @@ FOR_ASSEMBLY long gcalloc_syscall_parked(long nr, long a, long b, long c, long d
 
     if (nr == SYS_splice)
         wrap_before_splice();
-    if (nr == SYS_clone || nr == SYS_fork) {
+    if (nr == SYS_clone || nr == SYS_fork || nr == SYS_clone3) {
         result = wrap_fork_by_number(nr, a, b, c, d, e, f);
     } else if (wrap_is_special(nr, a)) {
         result = wrap_special(nr, a, b, c, d, e, f);
@@ -114,9 +119,20 @@ __asm__(".pushsection .text\n"
         "    ret\n"
         "2:  movq %rax, %rdi\n"
         "    jmp gcalloc_syscall_failed\n"
-        "3:  testl $0x100, %esi\n"
+        "3:  cmpb $3, (%rax,%rdi)\n"
+        "    je 4f\n"
+        "    testl $0x100, %esi\n"
         "    jne 1b\n"
         "    testq %rdx, %rdx\n"
+        "    jne 1b\n"
+        "    jmp gcalloc_syscall_parked\n"
+        "4:  testq %rsi, %rsi\n"        /* clone3(NULL, 0) asks whether there is such a call */
+        "    je 1b\n"
+        "    cmpq $64, %rdx\n"
+        "    jb 1b\n"
+        "    testl $0x100, (%rsi)\n"
+        "    jne 1b\n"
+        "    cmpq $0, 40(%rsi)\n"
         "    jne 1b\n"
         "    jmp gcalloc_syscall_parked\n"
         "    .cfi_endproc\n"

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <gcalloc.h>
+#include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -112,9 +113,14 @@ static void *clone_children(void *unused)
     static char stack[256 << 10];
 
     for (int i = 0; i < FORKS; i++) {
-        pid_t pid = i % 3 == 0   ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)
-                    : i % 3 == 1 ? (pid_t)syscall(SYS_fork)
-                                 : clone(cloned, stack + sizeof stack, SIGCHLD, NULL);
+        struct clone_args arguments = { .exit_signal = SIGCHLD };
+        pid_t pid = i % 4 == 0   ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)
+                    : i % 4 == 1 ? (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments)
+                    : i % 4 == 2 ? clone(cloned, stack + sizeof stack, SIGCHLD, NULL)
+                                 : -1;
+
+        if (pid < 0)            /* also where clone3 is refused */
+            pid = (pid_t)syscall(SYS_fork);
         if (pid == 0)
             child(1);
         reap(pid, STATUS);
