@@ -7,6 +7,7 @@
  *              be as it was;
  *            - the program opens a userfaultfd for memory of its own: nobody of ours may hold it;
  *            - a splice waits, here or in another process, and has its pipe locked: nobody may wait for it;
+ *            - a child is waited for as vfork's is, but has memory of its own: other threads go on;
  *            - the program, or libc for it, waits to be notified of a message: it must be, and what libc has
  *              given to the kernel for that must stay.
  *          By libc's functions and by syscall().  Each case in a child of its own, for the first
@@ -19,6 +20,7 @@
 #include <linux/userfaultfd.h>
 #include <mqueue.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -417,6 +419,41 @@ static void anothers_splice_waits(void)
     REQUIRE(waitpid(child, NULL, 0) == child);
 }
 
+/* --- a child that its parent's call waits for ----------------------------------------------------- */
+
+static int ready[2], allowed[2];
+
+/* Tells the child to end, but allocates before. */
+static void *allow(void *unused)
+{
+    char byte;
+
+    REQUIRE(read(ready[0], &byte, 1) == 1);
+    for (int i = 0; i < 1000000; i++)
+        free(malloc(16 + (size_t)i % 100000));
+    REQUIRE(write(allowed[1], "x", 1) == 1);
+    return unused;
+}
+
+static void thread_allocates_while_another_vforks(void)
+{
+    pthread_t thread;
+    char byte;
+    int status;
+
+    REQUIRE(pipe(ready) == 0 && pipe(allowed) == 0 && pthread_create(&thread, NULL, allow, NULL) == 0);
+    free(malloc(100));
+    long child = syscall(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0);
+
+    if (child == 0) {
+        if (write(ready[1], "x", 1) != 1 || read(allowed[0], &byte, 1) != 1)
+            _exit(1);
+        _exit(0);
+    }
+    pthread_join(thread, NULL);
+    REQUIRE(waitpid((pid_t)child, &status, 0) == child && status == 0);
+}
+
 /* --- message queues ------------------------------------------------------------------------------- */
 
 static int notified[2];
@@ -533,6 +570,7 @@ int main(void)
     RUN(own_splice_waits);
     RUN(own_splice_by_syscall_waits);
     RUN(anothers_splice_waits);
+    RUN(thread_allocates_while_another_vforks);
     RUN(notification_comes);
     RUN(attributes_of_a_thread_to_come);
     return failures != 0;
