@@ -25,8 +25,8 @@ enum { BLOCKS = 3000000 };
 static const int forbidden[] = { SYS_clone, SYS_rt_tgsigqueueinfo, SYS_openat,
                                  SYS_process_vm_readv, SYS_mincore, SYS_mremap };
 /* As a service manager does it: a program cannot be started without the others. */
-static const int forbidden_before[] = { SYS_userfaultfd, SYS_sched_setscheduler, SYS_rt_tgsigqueueinfo,
-                                        SYS_process_vm_readv, SYS_mincore, SYS_mremap };
+static const int forbidden_before[] = { SYS_userfaultfd, SYS_sched_setscheduler, SYS_rt_tgsigqueueinfo, SYS_uname,
+                                        SYS_statx, SYS_process_vm_readv, SYS_mincore, SYS_mremap };
 
 static void forbid(int number, int by_prctl, unsigned verdict)
 {
