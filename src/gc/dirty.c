@@ -244,8 +244,8 @@ static long list_held(uintptr_t low, uintptr_t high, enum question question)
         long count = pagemap_held(&dirty.pagemap, low, high, list, (size_t)(RANGES - dirty.listed), &next);
 
         if (count < 0 || next <= low) {
-            list_whole(low, high, question);
-            return pages + (long)((high - low) / VM_PAGE);
+            long whole = list_whole(low, high, question);
+            return whole < 0 ? -1 : pages + whole;
         }
         for (long i = 0; i < count; i++)
             pages += (long)((list[i].high - list[i].low) / VM_PAGE);

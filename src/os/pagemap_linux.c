@@ -85,20 +85,23 @@ static long scan(struct pagemap *pagemap, struct scan_argument *argument, uintpt
     return request(pagemap, argument, next);
 }
 
+static struct scan_argument listing(uintptr_t low, uintptr_t high, struct page_range *ranges,
+                                    size_t capacity)
+{
+    return (struct scan_argument){
+        .start = low, .end = high, .vec = (uint64_t)(uintptr_t)ranges, .vec_len = capacity,
+    };
+}
+
 static long scan_list(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
                       struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
-    struct scan_argument argument = {
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = capacity,
-        .max_pages = pagemap->page_limit,
-        .category_inverted = pagemap->exclude,
-        .category_mask = pagemap->exclude,
-        .return_mask = IS_REGISTERED,
-    };
+    struct scan_argument argument = listing(low, high, ranges, capacity);
 
+    argument.max_pages = pagemap->page_limit;
+    argument.category_inverted = pagemap->exclude;
+    argument.category_mask = pagemap->exclude;
+    argument.return_mask = IS_REGISTERED;
     return scan(pagemap, &argument, next);
 }
 
@@ -120,17 +123,12 @@ bool pagemap_is_registered(struct pagemap *pagemap, uintptr_t low, uintptr_t hig
 static long arm_some(struct pagemap *pagemap, uintptr_t low, uintptr_t high, uintptr_t *next)
 {
     struct page_range ranges[ARM_RANGES];
-    struct scan_argument argument = {
-        .flags = SCAN_ARM | SCAN_CHECK,
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = ARM_RANGES,
-        .category_mask = IS_WRITTEN,
-        .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-        .return_mask = IS_WRITTEN,
-    };
+    struct scan_argument argument = listing(low, high, ranges, ARM_RANGES);
 
+    argument.flags = SCAN_ARM | SCAN_CHECK;
+    argument.category_mask = IS_WRITTEN;
+    argument.category_anyof_mask = IS_PRESENT | IS_SWAPPED;
+    argument.return_mask = IS_WRITTEN;
     return request(pagemap, &argument, next);
 }
 
@@ -152,20 +150,27 @@ long pagemap_arm(struct pagemap *pagemap, uintptr_t low, uintptr_t high)
     return 0;
 }
 
+static long list_written(struct pagemap *pagemap, uint64_t flags, uintptr_t low, uintptr_t high,
+                         struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    struct scan_argument argument = listing(low, high, ranges, capacity);
+
+    argument.flags = flags;
+    argument.category_mask = IS_WRITTEN;
+    return scan(pagemap, &argument, next);
+}
+
 /* Only what the list is limited to by the room for it is armed: the kernel stops there. */
 long pagemap_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high, bool rearm,
                      struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
-    struct scan_argument argument = {
-        .flags = SCAN_CHECK | (rearm ? SCAN_ARM : 0),
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = capacity,
-        .category_mask = IS_WRITTEN,
-    };
+    return list_written(pagemap, SCAN_CHECK | (rearm ? SCAN_ARM : 0), low, high, ranges, capacity, next);
+}
 
-    return scan(pagemap, &argument, next);
+long pagemap_rearm(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
+                   struct page_range *ranges, size_t capacity, uintptr_t *next)
+{
+    return list_written(pagemap, SCAN_ARM, low, high, ranges, capacity, next);
 }
 
 /* Asked for "written" and nothing else the kernel compares one bit of each entry of a page table, instead of
@@ -176,16 +181,11 @@ long pagemap_written(struct pagemap *pagemap, uintptr_t low, uintptr_t high, boo
 long pagemap_written_or_absent(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
                                struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
-    struct scan_argument argument = {
-        .flags = SCAN_CHECK,
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = capacity,
-        .category_mask = IS_WRITTEN,
-        .return_mask = IS_WRITTEN,
-    };
+    struct scan_argument argument = listing(low, high, ranges, capacity);
 
+    argument.flags = SCAN_CHECK;
+    argument.category_mask = IS_WRITTEN;
+    argument.return_mask = IS_WRITTEN;
     return pagemap->knows_swapped
                ? request(pagemap, &argument, next)
                : pagemap_written(pagemap, low, high, false, ranges, capacity, next);
@@ -194,30 +194,10 @@ long pagemap_written_or_absent(struct pagemap *pagemap, uintptr_t low, uintptr_t
 long pagemap_held(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
                   struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
-    struct scan_argument argument = {
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = capacity,
-        .category_inverted = IS_ZERO_PAGE,
-        .category_mask = IS_ZERO_PAGE,
-    };
+    struct scan_argument argument = listing(low, high, ranges, capacity);
 
-    return scan(pagemap, &argument, next);
-}
-
-long pagemap_rearm(struct pagemap *pagemap, uintptr_t low, uintptr_t high,
-                   struct page_range *ranges, size_t capacity, uintptr_t *next)
-{
-    struct scan_argument argument = {
-        .flags = SCAN_ARM,
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = capacity,
-        .category_mask = IS_WRITTEN,
-    };
-
+    argument.category_inverted = IS_ZERO_PAGE;
+    argument.category_mask = IS_ZERO_PAGE;
     return scan(pagemap, &argument, next);
 }
 
@@ -242,16 +222,12 @@ long pagemap_changed(struct pagemap *pagemap, uintptr_t low, uintptr_t high, boo
                      struct page_range *ranges, size_t capacity, uintptr_t *next)
 {
     uint64_t exclude = pagemap->exclude & ~(uint64_t)(no_files ? IS_FILE : 0);
-    struct scan_argument argument = {
-        .start = low,
-        .end = high,
-        .vec = (uint64_t)(uintptr_t)ranges,
-        .vec_len = capacity,
-        .category_inverted = exclude | IS_REGISTERED,
-        .category_mask = exclude,
-        .category_anyof_mask = IS_WRITTEN | IS_REGISTERED,
-        .return_mask = IS_PRESENT | IS_SWAPPED,
-    };
+    struct scan_argument argument = listing(low, high, ranges, capacity);
+
+    argument.category_inverted = exclude | IS_REGISTERED;
+    argument.category_mask = exclude;
+    argument.category_anyof_mask = IS_WRITTEN | IS_REGISTERED;
+    argument.return_mask = IS_PRESENT | IS_SWAPPED;
     long count = request(pagemap, &argument, next);
 
     return count < 0 ? count : drop_holes(ranges, count);

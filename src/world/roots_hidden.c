@@ -1,4 +1,4 @@
-/* roots_rings.c -- pointers that nobody can find, mostly in requests that the kernel keeps; see roots.h
+/* roots_hidden.c -- pointers that nobody can find, mostly in requests that the kernel keeps; see roots.h
  *
  * The user_data of a request is the address of what the program knows about it, as a rule, and while the
  * request is under way the kernel may be the only one who has it: no interface tells.  Some requests
