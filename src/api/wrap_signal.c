@@ -23,11 +23,11 @@
  */
 #define _GNU_SOURCE
 #include <signal.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
 #include "api/wrap.h"
+#include "os/host.h"
 #include "os/vm.h"
 #include "world/rewind.h"
 #include "world/stop.h"
@@ -230,20 +230,18 @@ SIGNAL_SETTER(sysv_signal)
 SIGNAL_SETTER(__sysv_signal)
 SIGNAL_SETTER(sigset)
 
-/* The kernel puts up to 3.5 KiB of registers (11 where there is AMX) on an alternate stack, and kills the
- * process if they do not fit.  A program whose stack is smaller, as MINSIGSTKSZ once was, gets away with it
- * as long as no signal comes; but ours does. */
+/* The kernel kills the process if what it puts on an alternate stack does not fit.  A program whose stack is
+ * smaller, as MINSIGSTKSZ once was, gets away with it as long as no signal comes; but ours does. */
 enum {
     SPARE_BYTES = 32 << 10,
     HANDLER_BYTES = 2 << 10,            /* what our own handler needs on top */
     KERNEL_LEAST = 2048,                /* less is refused */
-    AUX_MINSIGSTKSZ = 51,
 };
 
 static bool is_too_small(const stack_t *stack)
 {
     return (stack->ss_flags & SS_DISABLE) == 0 && stack->ss_size >= KERNEL_LEAST &&
-           stack->ss_size < getauxval(AUX_MINSIGSTKSZ) + HANDLER_BYTES;
+           stack->ss_size < host_signal_frame_bytes() + HANDLER_BYTES;
 }
 
 static bool have_spare(struct thread *thread)

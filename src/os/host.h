@@ -33,6 +33,9 @@ int64_t host_auto_limit(void);
 /* Something of somebody's is swapped out (or the kernel does not say). */
 bool host_swap_in_use(void);
 
+/* The most that the kernel puts on a stack to call a signal handler: 1 to 3.5 KiB, 11 where there is AMX. */
+size_t host_signal_frame_bytes(void);
+
 /* Lets the calling task read memory behind every protection key (pkeys(7)); returns what
  * host_restore_keys needs.  A signal handler, for one, starts with all keys but 0 denied. */
 uint32_t host_open_keys(void);

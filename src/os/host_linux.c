@@ -2,6 +2,8 @@
 #include "os/host.h"
 
 #include <cpuid.h>
+#include <errno.h>
+#include <sys/auxv.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -127,6 +129,26 @@ bool host_swap_in_use(void)
     struct sysinfo info;
 
     return sys_call1(SYS_sysinfo, (long)&info) != 0 || info.totalswap != info.freeswap;
+}
+
+enum {
+    AUX_MINSIGSTKSZ = 51,
+    EXTENDED_STATES = 0xd,              /* of CPUID: EBX is the size of the registers that XSAVE saves */
+    FRAME_REST = 1024,
+};
+
+/* Before Linux 5.14 the kernel does not say. */
+size_t host_signal_frame_bytes(void)
+{
+    int saved = errno;
+    size_t told = getauxval(AUX_MINSIGSTKSZ);
+    unsigned a = 0, b = 0, c = 0, d = 0;
+
+    errno = saved;
+    if (told != 0)
+        return told;
+    __get_cpuid_count(EXTENDED_STATES, 0, &a, &b, &c, &d);
+    return max_size(b, 512) + FRAME_REST;
 }
 
 /* CPUID traps in a virtual machine and takes tens of microseconds there: ask once. */
