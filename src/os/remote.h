@@ -17,12 +17,13 @@ struct remote {
     bool no_readv;          /* process_vm_readv is refused */
 };
 
-#define REMOTE_REFUSED (-1)
+#define REMOTE_REFUSED (-1)     /* no way of reading is permitted */
+#define REMOTE_NO_MEMORY (-2)   /* the program may read the first page, for all we know */
 
 void remote_open(struct remote *remote);
 void remote_close(struct remote *remote);
-/* Copies from address; stops at the first page that cannot be read.  Returns the bytes copied, 0
- * when the first page cannot be read, REMOTE_REFUSED when no way of reading is permitted. */
+/* Copies from address; stops at the first page that cannot be read.  Returns the bytes copied, 0 when the
+ * program could not read the first page either, or one of the above. */
 long remote_read(struct remote *remote, void *to, uintptr_t from, size_t bytes);
 /* The same, past PROT_NONE. */
 long remote_read_forced(struct remote *remote, void *to, uintptr_t from, size_t bytes);

@@ -45,8 +45,10 @@ long remote_read(struct remote *remote, void *to, uintptr_t from, size_t bytes)
 
         if (got >= 0)
             return got;
-        if (got == -EFAULT || got == -ENOMEM)
+        if (got == -EFAULT)
             return 0;
+        if (got == -ENOMEM)
+            return REMOTE_NO_MEMORY;
         remote->no_readv = true;        /* ENOSYS, EPERM: not built in, or a seccomp filter */
     }
     return remote_read_forced(remote, to, from, bytes);

@@ -4,7 +4,8 @@
 #include "os/vm.h"
 #include "world/roots_scan.h"
 
-/* A page that cannot be copied is tried again: it may be a swapped one, and memory short. */
+/* A page that cannot be copied is tried again: it may be a swapped one, and memory short, and not every way
+ * of reading says so. */
 #define COPY_ATTEMPTS 3
 
 static void hand_over(struct roots_scan *scan, enum root_kind kind, const void *low, size_t bytes)
@@ -26,19 +27,28 @@ static void emit_loads(struct roots_scan *scan, enum root_kind kind, uintptr_t l
     }
 }
 
-/* Copies up to a piece.  Returns the bytes copied, 0 for an unreadable page, or REMOTE_REFUSED. */
+/* Copies up to a piece; what remote_read returns. */
 static long copy_piece(struct roots_scan *scan, uintptr_t low, size_t bytes,
                        enum root_access access)
 {
     long got = 0;
 
-    for (int attempt = 0; got == 0 && attempt < COPY_ATTEMPTS; attempt++) {
+    for (int attempt = 0; (got == 0 || got == REMOTE_NO_MEMORY) && attempt < COPY_ATTEMPTS; attempt++) {
         if (attempt > 0)
             sys_yield();
         got = access == ACCESS_FORCED ? remote_read_forced(&scan->remote, scan->bounce, low, bytes)
                                       : remote_read(&scan->remote, scan->bounce, low, bytes);
     }
     return got < 0 ? got : (long)align_down((size_t)got, sizeof(uintptr_t));
+}
+
+static const char *why_not(long got)
+{
+    switch (got) {
+    case REMOTE_REFUSED: return "neither process_vm_readv nor /proc/self/mem is permitted";
+    case REMOTE_NO_MEMORY: return "no memory to read a page with";
+    default: return "protected memory cannot be read";
+    }
 }
 
 static bool emit_copies(struct roots_scan *scan, enum root_kind kind, uintptr_t low,
@@ -54,8 +64,7 @@ static bool emit_copies(struct roots_scan *scan, enum root_kind kind, uintptr_t 
         } else if (got == 0 && access == ACCESS_COPY) {
             low = align_down(low, VM_PAGE) + VM_PAGE;
         } else {
-            scan->why = got == 0 ? "protected memory cannot be read"
-                                 : "neither process_vm_readv nor /proc/self/mem is permitted";
+            scan->why = why_not(got);
             return false;
         }
     }

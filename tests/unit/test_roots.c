@@ -3,8 +3,13 @@
  * See needles.h for how, and what to link with.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <sys/ipc.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/wait.h>
@@ -195,6 +200,41 @@ static void a_file_truncated_during_the_visit(void **state)
     close(fd_to_truncate);
 }
 
+/* From now on the kernel has no memory to copy with. */
+static void let_reads_fail(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+    };
+    struct sock_fprog program = { .len = 4, .filter = filter };
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(2);
+}
+
+static void a_page_that_cannot_be_read_for_want_of_memory(void **state)
+{
+    int fd = temporary_file(4096), status;
+    char *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+
+    (void)state;
+    plant(memory, 56);
+    assert_true(found(56));
+    pid_t child = fork();
+    if (child == 0) {
+        let_reads_fail();
+        _exit(visit());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    munmap(memory, 4096);
+    close(fd);
+}
+
 static void a_shared_file_is_left_alone(void **state)
 {
     int fd = temporary_file(8 * 4096);
@@ -375,6 +415,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(memory_of_a_memfd),
     cmocka_unit_test(a_private_file_mapping),
     cmocka_unit_test(a_file_truncated_during_the_visit),
+    cmocka_unit_test(a_page_that_cannot_be_read_for_want_of_memory),
     cmocka_unit_test(a_shared_file_is_left_alone),
     cmocka_unit_test(registered_ranges),
     cmocka_unit_test(many_registered_ranges),
