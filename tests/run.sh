@@ -153,6 +153,7 @@ stress() {
     stress_one rings 60 GCALLOC_DEBUG=mark=2
     stress_one rings 60 GCALLOC_DEBUG=mark=3,verify=1
     stress_one sandbox 120
+    stress_one bare_kernel 60
     stress_one threads_api 120
     stress_one threads_api 120 GCALLOC_DEBUG=gcstress=1024
     stress_one eintr 120

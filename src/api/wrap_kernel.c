@@ -5,7 +5,8 @@
  * while it marks is shaded.  After the call, not before: a cycle that begins between the two
  * reads the list later, and what the kernel has not accepted need not be readable.
  *
- * mq_notify, sigqueue: what they give to the kernel it shows to nobody, so it is remembered, for ever.
+ * mq_notify, sigqueue: what they give to the kernel it shows to nobody, so it is remembered, for ever; what
+ * timers are given, too, where the kernel does not list them.
  *
  * userfaultfd: only one descriptor can watch a range, so ours lets go of all.
  *
@@ -22,39 +23,11 @@
 #include "api/wrap.h"
 #include "gc/barrier.h"
 #include "os/descriptors.h"
+#include "os/proc.h"
+#include "os/vm.h"
 #include "world/roots.h"
 
 /* --- words in the kernel's keeping ----------------------------------------------------- */
-
-static long add_to_epoll(long epoll, long operation, long fd, struct epoll_event *event)
-{
-    long result = sys_call4(SYS_epoll_ctl, epoll, operation, fd, (long)event);
-
-    if (result == 0 && operation != EPOLL_CTL_DEL)
-        barrier_shade((uintptr_t)event->data.u64);
-    return result;
-}
-
-static void shade_sigevent(const struct sigevent *event)
-{
-    if (event != NULL)
-        barrier_shade((uintptr_t)event->sigev_value.sival_ptr);
-}
-
-EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
-{
-    return (int)wrap_result(add_to_epoll(epoll, operation, fd, event));
-}
-
-EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
-{
-    static void *cache;
-    int result = WRAP_REAL(cache, timer_create)(clock, event, timer);
-
-    if (result == 0)
-        shade_sigevent(event);
-    return result;
-}
 
 /* A root, as all our data is: words that were given to the kernel, each once. */
 static uintptr_t remembered[64];        /* atomic, from 0 to a word */
@@ -72,6 +45,39 @@ static void remember(uintptr_t word)
             return;
     }
     roots_will_hide();
+}
+
+static long add_to_epoll(long epoll, long operation, long fd, struct epoll_event *event)
+{
+    long result = sys_call4(SYS_epoll_ctl, epoll, operation, fd, (long)event);
+
+    if (result == 0 && operation != EPOLL_CTL_DEL)
+        barrier_shade((uintptr_t)event->data.u64);
+    return result;
+}
+
+static void note_timer(const struct sigevent *event)
+{
+    if (event == NULL)
+        return;
+    barrier_shade((uintptr_t)event->sigev_value.sival_ptr);
+    if (!vm_is_confined() && !proc_lists_timers())
+        remember((uintptr_t)event->sigev_value.sival_ptr);
+}
+
+EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    return (int)wrap_result(add_to_epoll(epoll, operation, fd, event));
+}
+
+EXPORT int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
+{
+    static void *cache;
+    int result = WRAP_REAL(cache, timer_create)(clock, event, timer);
+
+    if (result == 0)
+        note_timer(event);
+    return result;
 }
 
 /* The kernel forgets the request when the process closes any descriptor of the queue, also a task of ours its
@@ -162,6 +168,6 @@ long wrap_special(long nr, long a, long b, long c, long d, long e, long f)
     long result = sys_call6(nr, a, b, c, d, e, f);
 
     if (nr == SYS_timer_create && result == 0)
-        shade_sigevent((const struct sigevent *)b);
+        note_timer((const struct sigevent *)b);
     return result;
 }

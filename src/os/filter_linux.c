@@ -12,12 +12,12 @@
  * for its arguments, which are all -1, if the filter lets it pass. */
 static const short tried[] = {
     SYS_mremap, SYS_mincore, SYS_msync, SYS_madvise, SYS_userfaultfd, SYS_ioctl, SYS_process_vm_readv,
-    SYS_openat, SYS_read, SYS_pread64, SYS_lseek, SYS_fstat, SYS_newfstatat, SYS_getdents64, SYS_readlinkat,
-    SYS_fcntl, SYS_tee, SYS_pipe2, SYS_epoll_create1, SYS_wait4, SYS_prctl, SYS_setrlimit, SYS_sysinfo,
-    SYS_sched_setscheduler, SYS_sched_getscheduler, SYS_sched_setaffinity, SYS_sched_getaffinity,
-    SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_rt_sigaction, SYS_futex, SYS_write, SYS_pwritev2, SYS_poll,
-    SYS_uname, SYS_statx, SYS_prlimit64, SYS_sched_yield,
-    434 /* pidfd_open */, 436 /* close_range */, 438 /* pidfd_getfd */,
+    SYS_openat, SYS_access, SYS_read, SYS_pread64, SYS_lseek, SYS_fstat, SYS_newfstatat, SYS_getdents64,
+    SYS_readlinkat, SYS_fcntl, SYS_tee, SYS_pipe2, SYS_epoll_create1, SYS_wait4, SYS_prctl, SYS_setrlimit,
+    SYS_sysinfo, SYS_sched_setscheduler, SYS_sched_getscheduler, SYS_sched_setaffinity,
+    SYS_sched_getaffinity, SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_rt_sigaction, SYS_futex, SYS_write,
+    SYS_pwritev2, SYS_poll, SYS_uname, SYS_statx, SYS_prlimit64, SYS_sched_yield, 434 /* pidfd_open */,
+    436 /* close_range */, 438 /* pidfd_getfd */,
 };
 
 static bool is_filtered(void)

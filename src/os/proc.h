@@ -75,8 +75,10 @@ struct descriptor_walk {
 /* Every data word of every epoll descriptor, some perhaps twice.  False: something could not be
  * read. */
 bool proc_visit_descriptors(char *scratch, struct descriptor_walk *walk);
-/* Every value that a timer of timer_create would deliver.  running: timers come and go meanwhile.
- * False: could not be read, or there are so many that one could have been missed. */
+/* Kernels built without CONFIG_CHECKPOINT_RESTORE list no timers. */
+bool proc_lists_timers(void);
+/* Every value that a timer of timer_create would deliver, if they are listed.  running: timers come and go
+ * meanwhile.  False: could not be read, or there are so many that one could have been missed. */
 bool proc_visit_timers(char *scratch, bool running, word_visitor visit, void *context);
 
 #endif

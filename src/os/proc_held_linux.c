@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fmt.h"
 #include "base/sys.h"
@@ -323,6 +324,13 @@ bool proc_visit_descriptors(char *scratch, struct descriptor_walk *to)
     return !to->running || visit_program(&walk);
 }
 
+#define TIMERS "/proc/self/timers"
+
+bool proc_lists_timers(void)
+{
+    return sys_call2(SYS_access, (long)TIMERS, F_OK) != -ENOENT;
+}
+
 /* More may take several readings, and one that is deleted meanwhile shifts the others. */
 #define TIMERS_READ_AT_ONCE 32
 
@@ -333,7 +341,9 @@ bool proc_visit_timers(char *scratch, bool running, word_visitor visit, void *co
     const char *line;
     size_t count = 0;
 
-    if (!lines_open(&lines, "/proc/self/timers", scratch, PROC_SCRATCH_BYTES))
+    if (!proc_lists_timers())
+        return true;
+    if (!lines_open(&lines, TIMERS, scratch, PROC_SCRATCH_BYTES))
         return false;
     while ((line = lines_next(&lines)) != NULL) {
         const char *value = after_prefix(line, "signal:");
