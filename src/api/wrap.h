@@ -36,8 +36,6 @@
 #include "base/sys.h"
 #include "world/thread.h"
 
-enum { NR_LANDLOCK_RESTRICT_SELF = 446 };       /* headers have it since Linux 5.13 only */
-
 /* Looks up every wrapped function at once; before the first thread and the first dlopen. */
 void wrap_find_all(void);
 

@@ -129,7 +129,7 @@ EXPORT int pthread_sigqueue(pthread_t thread, int signal, const union sigval val
 /* A second task would make them fail, or keep what is given up. */
 static bool changes_task(long nr, long a)
 {
-    return nr == SYS_unshare || nr == SYS_setns || nr == SYS_capset || nr == NR_LANDLOCK_RESTRICT_SELF ||
+    return nr == SYS_unshare || nr == SYS_setns || nr == SYS_capset || nr == SYS_landlock_restrict_self ||
            (nr == SYS_prctl && wrap_prctl_is_of_task(a));
 }
 

@@ -31,7 +31,7 @@ struct beginning {
     uint32_t taken;             /* atomic */
 };
 
-/* From malloc when all are taken; in the child of a fork those stay taken that were then. */
+/* From the heap when all are taken; in the child of a fork those stay taken that were then. */
 static struct beginning records[RECORDS];
 
 /* Where glibc puts a thread's stack, found out with the first one of which it could say so: it ends so far
@@ -59,7 +59,7 @@ static struct beginning *record_take(void)
     for (struct beginning *record = records; record < records + RECORDS; record++)
         if (load_relaxed(&record->taken) == 0 && exchange_acquire(&record->taken, 1) == 0)
             return record;
-    return malloc(sizeof(struct beginning));
+    return alloc_malloc(sizeof(struct beginning));
 }
 
 /* In the new thread, or where there is none. */

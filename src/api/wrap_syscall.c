@@ -37,7 +37,7 @@ FOR_ASSEMBLY const uint8_t gcalloc_syscall_waits[NUMBERS] = {
     [SYS_seccomp] = 1, [SYS_prctl] = 1, [SYS_epoll_ctl] = 1, [SYS_timer_create] = 1,
     [SYS_mprotect] = 1, [SYS_pkey_mprotect] = 1, [SYS_mmap] = 1, [SYS_munmap] = 1,
     [SYS_mremap] = 1, [SYS_madvise] = 1, [SYS_userfaultfd] = 1,
-    [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [NR_LANDLOCK_RESTRICT_SELF] = 1,
+    [SYS_unshare] = 1, [SYS_setns] = 1, [SYS_capset] = 1, [SYS_landlock_restrict_self] = 1,
     [SYS_fork] = 1,
     [SYS_clone] = 2,    /* if it shares no memory and brings no stack */
     [SYS_clone3] = 3,    /* the same, told in memory */

@@ -1,4 +1,5 @@
 /* check.c -- see check.h */
+#define _GNU_SOURCE
 #include "base/check.h"
 
 #include <errno.h>
@@ -12,11 +13,7 @@
 #include "base/fmt.h"
 #include "base/sys.h"
 
-enum {
-    PATIENCE_MS = 1000,
-    NR_PIDFD_GETFD = 438,
-    NOWAIT = 8,                 /* RWF_NOWAIT */
-};
+enum { PATIENCE_MS = 1000 };
 
 static bool is_regular(int fd)
 {
@@ -37,7 +34,7 @@ static bool write_within(int fd, const char *text, size_t bytes, int ms)
         return false;
     if (is_regular(fd))
         return sys_write(fd, text, bytes) > 0;
-    long written = sys_call6(SYS_pwritev2, fd, (long)&part, 1, -1, 0, NOWAIT);
+    long written = sys_call6(SYS_pwritev2, fd, (long)&part, 1, -1, 0, RWF_NOWAIT);
 
     if (written == -EOPNOTSUPP || written == -ENOSYS || written == -EINVAL)
         written = sys_write(fd, text, bytes);
@@ -48,7 +45,7 @@ static bool write_within(int fd, const char *text, size_t bytes, int ms)
  * (os/descriptors.h), by which a duplicate can be had; then *own. */
 static int open_error(bool *own)
 {
-    int fd = (int)sys_call3(NR_PIDFD_GETFD, 2, 2, 0);
+    int fd = (int)sys_call3(SYS_pidfd_getfd, 2, 2, 0);
 
     *own = fd >= 0;
     return *own ? fd : 2;
@@ -67,7 +64,7 @@ bool error_try_write(const char *text, size_t bytes, int ms)
 
 /* A thread of the program waits as it would in a write of its own.  A task of ours does not: whoever
  * waits for it would, too. */
-void error_write(const char *text, size_t bytes)
+static void error_write(const char *text, size_t bytes)
 {
     if (sys_write(2, text, bytes) == -EINVAL)
         error_try_write(text, bytes, PATIENCE_MS);

@@ -16,10 +16,9 @@
 NORETURN COLD void die(const char *format, ...) PRINTF(1, 2);
 /* Prints "libgcalloc: <message>" in one write. */
 COLD void warn(const char *format, ...) PRINTF(1, 2);
-/* Writes to the program's standard error, from any task, also one with descriptors of its own. */
-void error_write(const char *text, size_t bytes);
-/* The same, without waiting longer than `ms` for room: a pipe that nobody reads is full for ever.
- * False: nothing was written. */
+/* Writes to the program's standard error, from any task, also one with descriptors of its own, without
+ * waiting longer than `ms` for room: a pipe that nobody reads is full for ever.  False: nothing was
+ * written. */
 bool error_try_write(const char *text, size_t bytes, int ms);
 NORETURN COLD void check_failed(const char *file, int line, const char *condition);
 

@@ -1,8 +1,8 @@
 /* cycle.c -- see cycle.h
  *
  *   1  sweep what is left of the last cycle; prepare memory and helpers; arm dirty tracking
- *   2  stop 1: close the magazines, mark what is in them; from now on what is allocated is
- *      marked, and the barrier records; scan stacks and registers
+ *   2  stop 1: mark what is in the magazines; from now on what refills take is marked, and the
+ *      barrier records; scan stacks and registers
  *   3  beside the program: the other roots, and all that is reached; then pre-cleaning:
  *      what was written meanwhile is scanned again
  *   4  mode collect: keep what unreachable malloc blocks reach (keep.h); then pre-cleaning in

@@ -96,7 +96,7 @@ INLINE struct span *span_of(uintptr_t address)
 
 /* Zero-filled metadata, 64-byte aligned, never freed.  NULL when refused. */
 void *meta_alloc(size_t bytes);
-/* Bytes handed out by meta_alloc, and all metadata made ready. */
+/* Of all metadata made ready. */
 size_t meta_bytes(void);
 void arena_fork_child(void);
 

@@ -10,8 +10,8 @@
 
 #include "base/compiler.h"
 
-/* Gives the calling task an empty table, of which 0 to 2 are a pidfd of the process: error_write
- * (base/check.h) knows.  False: the table is still shared, for the kernel is older than 5.9, or for
+/* Gives the calling task an empty table, of which 0 to 2 are a pidfd of the process: base/check.c
+ * knows.  False: the table is still shared, for the kernel is older than 5.9, or for
  * descriptors_stay_shared. */
 bool descriptors_unshare(void);
 /* On the way to an empty table copies of the program's descriptors are closed.  That does nothing, but to a

@@ -1,14 +1,10 @@
 /* descriptors_linux.c -- see descriptors.h */
 #include "os/descriptors.h"
 
+#include <linux/close_range.h>
+
 #include "base/atomics.h"
 #include "base/sys.h"
-
-enum {
-    NR_PIDFD_OPEN = 434,
-    NR_CLOSE_RANGE = 436,
-    CLOSE_RANGE_UNSHARE = 2,
-};
 
 static uint32_t stay_shared;        /* atomic, relaxed */
 
@@ -21,9 +17,9 @@ void descriptors_stay_shared(void)
 bool descriptors_unshare(void)
 {
     if (load_relaxed(&stay_shared) != 0 ||
-        sys_call3(NR_CLOSE_RANGE, 0, 0xffffffffl, CLOSE_RANGE_UNSHARE) != 0)
+        sys_call3(SYS_close_range, 0, 0xffffffffl, CLOSE_RANGE_UNSHARE) != 0)
         return false;
     for (int i = 0; i < 3; i++)
-        sys_call2(NR_PIDFD_OPEN, sys_getpid(), 0);
+        sys_call2(SYS_pidfd_open, sys_getpid(), 0);
     return true;
 }

@@ -16,8 +16,8 @@ static const short tried[] = {
     SYS_readlinkat, SYS_fcntl, SYS_tee, SYS_pipe2, SYS_epoll_create1, SYS_wait4, SYS_prctl, SYS_setrlimit,
     SYS_sysinfo, SYS_sched_setscheduler, SYS_sched_getscheduler, SYS_sched_setaffinity,
     SYS_sched_getaffinity, SYS_rt_tgsigqueueinfo, SYS_tgkill, SYS_rt_sigaction, SYS_futex, SYS_write,
-    SYS_pwritev2, SYS_poll, SYS_uname, SYS_statx, SYS_prlimit64, SYS_sched_yield, 434 /* pidfd_open */,
-    436 /* close_range */, 438 /* pidfd_getfd */,
+    SYS_pwritev2, SYS_poll, SYS_uname, SYS_statx, SYS_prlimit64, SYS_sched_yield, SYS_pidfd_open,
+    SYS_close_range, SYS_pidfd_getfd,
 };
 
 static bool is_filtered(void)

@@ -18,8 +18,6 @@
 #include "base/atomics.h"
 #include "base/sys.h"
 
-enum { NR_PIDFD_OPEN = 434, NR_PIDFD_GETFD = 438 };
-
 static uint32_t avoided;        /* atomic, relaxed */
 
 void pipes_avoid(void)
@@ -47,8 +45,8 @@ static int borrow(struct pipes *pipes, int number)
     if (pipes->own_table)
         return number;
     if (pipes->process < 0)
-        pipes->process = (int)sys_call2(NR_PIDFD_OPEN, sys_getpid(), 0);
-    return pipes->process < 0 ? -1 : (int)sys_call3(NR_PIDFD_GETFD, pipes->process, number, 0);
+        pipes->process = (int)sys_call2(SYS_pidfd_open, sys_getpid(), 0);
+    return pipes->process < 0 ? -1 : (int)sys_call3(SYS_pidfd_getfd, pipes->process, number, 0);
 }
 
 static bool make_room(struct pipes *pipes, long bytes)

@@ -12,6 +12,8 @@
 #ifndef GCALLOC_OS_PROC_H
 #define GCALLOC_OS_PROC_H
 
+#include <sys/mman.h>
+
 #include "base/compiler.h"
 
 enum mapping_kind {
@@ -28,9 +30,13 @@ struct mapping {
     uintptr_t low, high;
     uint8_t kind;           /* enum mapping_kind */
     uint8_t protection;     /* PROT_READ, PROT_WRITE, PROT_EXEC */
-    bool readable;
     bool hides;             /* pointers may be where nobody can read them: see proc_linux.c */
 };
+
+INLINE bool mapping_is_readable(const struct mapping *mapping)
+{
+    return (mapping->protection & PROT_READ) != 0;
+}
 
 struct mapping_table {
     struct mapping *rows;   /* by ascending address */

@@ -5,8 +5,6 @@
  */
 #include "os/proc.h"
 
-#include <sys/mman.h>
-
 #include "os/proc_lines.h"
 
 #define URING "anon_inode:[io_uring]"
@@ -87,7 +85,6 @@ static bool parse_line(const char *line, struct mapping *mapping)
         return false;
     bool shared = at[3] == 's';
 
-    mapping->readable = at[0] == 'r';
     mapping->protection = (uint8_t)((at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) |
                                     (at[2] == 'x' ? PROT_EXEC : 0));
     at = skip_field(at);            /* permissions */
@@ -121,7 +118,7 @@ static void watch(struct mapping_table *table, const struct mapping *m, uintptr_
 {
     low = low > table->watch_low ? low : table->watch_low;
     high = high < table->watch_high ? high : table->watch_high;
-    if (!m->readable && low < high)
+    if (!mapping_is_readable(m) && low < high)
         table->watched_unreadable = true;
 }
 

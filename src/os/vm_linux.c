@@ -17,12 +17,6 @@ enum {
     CLEAR_LOOK_PAGES = 256,
 };
 
-enum { POPULATE_WRITE = 23 };           /* MADV_POPULATE_WRITE, which not every header has */
-
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
-
 /* Fault injection: true when this call has to fail. */
 static bool injected_failure(void)
 {
@@ -178,7 +172,7 @@ bool vm_touched(const void *address, size_t bytes, unsigned char *touched)
 void vm_bring_in(void *address, size_t bytes)
 {
     if (!vm_is_confined())
-        advise((uintptr_t)address, bytes, POPULATE_WRITE);
+        advise((uintptr_t)address, bytes, MADV_POPULATE_WRITE);
 }
 
 unsigned vm_resident_share(const void *address, size_t bytes)

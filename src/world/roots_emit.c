@@ -98,7 +98,7 @@ static bool emit_code(struct roots_scan *scan, const struct mapping *mapping, ui
 {
     struct address_range range = { low, high };
 
-    if (!mapping->readable)
+    if (!mapping_is_readable(mapping))
         return roots_emit(scan, ROOT_CODE, low, high, ACCESS_FORCED);
     roots_widen_code(&range, mapping->low, mapping->high);
     return roots_emit(scan, ROOT_CODE, range.low, range.high, ACCESS_COPY);

@@ -35,9 +35,9 @@
  * the file is truncated. */
 static enum root_access access_of(const struct mapping *mapping, bool present)
 {
-    if (!mapping->readable)
-        return ACCESS_FORCED;
-    return mapping->kind != MAPPING_FILE && present ? ACCESS_LOAD : ACCESS_COPY;
+    bool load = mapping->kind != MAPPING_FILE && present && mapping_is_readable(mapping);
+
+    return load ? ACCESS_LOAD : roots_copy_access(mapping);
 }
 
 /* Hands over a range of pages, which may reach across mappings; *row is where to begin looking. */
@@ -201,7 +201,7 @@ static bool visit_private(struct roots_scan *scan)
 static bool visit_resident(struct roots_scan *scan, const struct mapping *mapping, uintptr_t low,
                            const unsigned char *resident, size_t pages)
 {
-    enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
+    enum root_access access = roots_copy_access(mapping);
 
     for (size_t i = 0; i < pages;) {
         size_t end = i;
@@ -240,7 +240,7 @@ static bool visit_in_memory(struct roots_scan *scan, const struct mapping *mappi
 /* That no swap is in use afterwards says that none was. */
 bool roots_visit_by_residency(struct roots_scan *scan, const struct mapping *mapping)
 {
-    enum root_access access = mapping->readable ? ACCESS_COPY : ACCESS_FORCED;
+    enum root_access access = roots_copy_access(mapping);
 
     if (!host_swap_in_use()) {
         if (!visit_in_memory(scan, mapping))

@@ -136,7 +136,7 @@ static bool read_pages(struct roots_scan *scan, const struct source *source, uin
 static void visit_part(struct running_walk *walk, const struct mapping *mapping, uintptr_t low,
                        uintptr_t high)
 {
-    const struct source source = { low, high, mapping_is_code(mapping), !mapping->readable };
+    const struct source source = { low, high, mapping_is_code(mapping), !mapping_is_readable(mapping) };
     struct roots_scan *scan = &walk->scan;
     bool tracked = false;
     uintptr_t next;

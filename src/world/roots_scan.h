@@ -6,8 +6,6 @@
 #ifndef GCALLOC_WORLD_ROOTS_SCAN_H
 #define GCALLOC_WORLD_ROOTS_SCAN_H
 
-#include <sys/mman.h>
-
 #include "os/pagemap.h"
 #include "os/proc.h"
 #include "os/remote.h"
@@ -71,6 +69,12 @@ enum root_access {
                              * are passed over */
     ACCESS_FORCED,          /* the same, past PROT_NONE; what cannot be read fails the scan */
 };
+
+/* Of what may not be loaded from. */
+INLINE enum root_access roots_copy_access(const struct mapping *mapping)
+{
+    return mapping_is_readable(mapping) ? ACCESS_COPY : ACCESS_FORCED;
+}
 
 /* Hands over the words of [low, high). */
 bool roots_emit(struct roots_scan *scan, enum root_kind kind, uintptr_t low, uintptr_t high,

@@ -41,8 +41,7 @@ static bool visit_known_range(struct roots_scan *scan, uintptr_t low, uintptr_t 
         if (mapping->high <= low || !mapping_is_private(mapping))
             continue;
         if (!roots_emit_labelled(scan, mapping, max_size(low, mapping->low),
-                                 min_size(high, mapping->high),
-                                 mapping->readable ? ACCESS_COPY : ACCESS_FORCED))
+                                 min_size(high, mapping->high), roots_copy_access(mapping)))
             return false;
     }
     return true;

@@ -37,7 +37,7 @@ static struct mapping *stack_mapping(struct roots_scan *scan, uintptr_t sp)
 {
     struct mapping *mapping = find_mapping(scan, sp);
 
-    if (mapping == NULL || !mapping->readable)
+    if (mapping == NULL || !mapping_is_readable(mapping))
         mapping = find_mapping(scan, sp + RED_ZONE);
     if (mapping != NULL && mapping->kind == MAPPING_FOREIGN)
         mapping->kind = MAPPING_MEMORY;

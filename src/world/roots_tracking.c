@@ -129,7 +129,7 @@ static void consider(struct roots_scan *scan, size_t begin, size_t end)
             worth_it = true;
         } else if (!was_refused(&rows[i])) {
             missing = true;
-            group.bytes += rows[i].readable ? rows[i].high - rows[i].low : 0;
+            group.bytes += mapping_is_readable(&rows[i]) ? rows[i].high - rows[i].low : 0;
             worth_it = worth_it || has_many_pages(scan, &rows[i]);
         }
     }

@@ -121,9 +121,9 @@ static void mappings_are_classified(void **state)
 
     (void)state;
     assert_int_equal(kind_of(&table, private), MAPPING_ANONYMOUS);
-    assert_true(find(&table, private)->readable);
+    assert_true(mapping_is_readable(find(&table, private)));
     assert_int_equal(kind_of(&table, none), MAPPING_ANONYMOUS);
-    assert_false(find(&table, none)->readable);
+    assert_false(mapping_is_readable(find(&table, none)));
     assert_int_equal(kind_of(&table, shared), MAPPING_MEMORY);
     assert_int_equal(kind_of(&table, file), MAPPING_FOREIGN);
     assert_int_equal(kind_of(&table, &data), MAPPING_FILE);
