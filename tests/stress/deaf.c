@@ -10,32 +10,15 @@
 #include <gcalloc.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "gc/cycle.h"
+#include "hiding.h"
 #include "world/thread.h"
 
-enum { PAGE = 4096, BLOCK = 64 * PAGE, NODES = 300000, ROUNDS = 3, HIDINGS = 50 };
+enum { NODES = 300000, PAGES = 64, ROUNDS = 3, HIDINGS = 50 };
 
-static char *block;
-static void **nodes;
 static uint32_t deaf, hear;     /* atomic */
-
-static void make_heap(void)
-{
-    for (int i = 0; i < NODES; i++) {
-        void **node = malloc(64);
-        memset(node, 0, 64);
-        node[0] = nodes;
-        nodes = node;
-    }
-    if (posix_memalign((void **)&block, PAGE, BLOCK) != 0)
-        exit(2);
-    memset(block, 0x11, BLOCK);
-}
 
 static void *block_signals(void *unused)
 {
@@ -78,8 +61,7 @@ static void one_round(void)
     pthread_create(&collecting, NULL, collect, NULL);
     await_deaf();
     for (int i = 0; i < HIDINGS; i++)
-        if (mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_NONE) != 0 ||
-            mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_READ | PROT_WRITE) != 0)
+        if (!hide() || !show())
             exit(3);
     store_release(&hear, 1);
     pthread_join(blocking, NULL);
@@ -91,10 +73,10 @@ int main(void)
     int count = 0;
 
     alarm(90);
-    make_heap();
+    make_heap(NODES, PAGES);
     for (int i = 0; i < ROUNDS; i++)
         one_round();
-    bool good = gc_collect() && gc_collect() && block[BLOCK / 2] == 0x11;
+    bool good = gc_collect() && gc_collect() && *(void **)(block + PAGES / 2 * PAGE) == nodes;
 
     for (void **node = nodes; node != NULL; node = node[0])
         count++;

@@ -14,19 +14,16 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/options.h"
 #include "heap/arena.h"
+#include "hiding.h"
 #include "world/thread.h"
 
-enum { PAGE = 4096, BLOCK = 300 * PAGE, NODES = 20000, CHILDREN = 60, HIDINGS = 300 };
+enum { NODES = 20000, PAGES = 300, CHILDREN = 60, HIDINGS = 300 };
 
-static char *block;
 static _Atomic int quit;
 static _Atomic long cycles;
 
@@ -35,22 +32,6 @@ static void use_up(void)
     options.failvm = 1;
     while (meta_alloc(64) != NULL)
         ;
-}
-
-static void make_heap(void)
-{
-    static void **nodes;
-
-    for (int i = 0; i < NODES; i++) {
-        void **node = malloc(64);
-        memset(node, 0, 64);
-        node[0] = nodes;
-        nodes = node;
-    }
-    if (posix_memalign((void **)&block, PAGE, BLOCK) != 0)
-        exit(2);
-    for (int i = 0; i < BLOCK; i += PAGE)
-        *(void **)(block + i) = nodes;
 }
 
 static void *collect(void *unused)
@@ -69,8 +50,7 @@ static void await_cycles(long more)
 static void *hide_and_show(void *nameless)
 {
     for (int i = 0; i < HIDINGS; i++) {
-        if (mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_NONE) != 0 ||
-            mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_READ | PROT_WRITE) != 0)
+        if (!hide() || !show())
             exit(3);
         usleep(500);
     }
@@ -141,7 +121,7 @@ static void unnoted_child(unsigned number)
     use_up();
     await_cycles(2);
     usleep(number * 97 % 1000);
-    if (mprotect(block + PAGE, BLOCK - 2 * PAGE, PROT_NONE) != 0)
+    if (!hide())
         _exit(5);
     usleep(20000);
     _exit(gc_collect() ? 6 : 0);
@@ -166,7 +146,7 @@ int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     alarm(100);
-    make_heap();
+    make_heap(NODES, PAGES);
     int bad = unnoted();
 
     return nameless() | bad;
