@@ -34,38 +34,32 @@ static int limit_left_ms(const struct wait_limit *limit, int ms)
     return (int)(left.tv_sec * MS_PER_SECOND + (left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS);
 }
 
-/* The two shapes.  `call` uses the variable `ms` or `timeout` of the function. */
-#define UNTIL_MS(call)                                   \
+/* Of those with a timespec: what to wait for when the call is repeated. */
+static const struct timespec *limit_left(const struct wait_limit *limit, struct timespec *left,
+                                         const struct timespec *timeout)
+{
+    wait_limit_left(limit, left);
+    return limit->timed ? left : timeout;
+}
+
+#define UNTIL(start, call, next)                         \
     struct wait_limit limit;                             \
     struct blocked blocked;                              \
     int result;                                          \
                                                          \
-    limit_start_ms(&limit, ms);                          \
-    for (;;) {                                           \
+    for (start;; next) {                                 \
         blocked_enter(&blocked);                         \
         PARKED_FRAME();                                  \
         result = call;                                   \
         if (!blocked_again(&blocked, result == -1))      \
             return result;                               \
-        ms = limit_left_ms(&limit, ms);                  \
     }
 
-#define UNTIL_LEFT(call)                                 \
-    struct wait_limit limit;                             \
-    struct timespec left;                                \
-    struct blocked blocked;                              \
-    int result;                                          \
-                                                         \
-    wait_limit_start(&limit, timeout);                   \
-    for (;;) {                                           \
-        blocked_enter(&blocked);                         \
-        PARKED_FRAME();                                  \
-        result = call;                                   \
-        if (!blocked_again(&blocked, result == -1))      \
-            return result;                               \
-        wait_limit_left(&limit, &left);                  \
-        timeout = limit.timed ? &left : timeout;         \
-    }
+/* The two shapes.  `call` uses the variable `ms` or `timeout` of the function. */
+#define UNTIL_MS(call) UNTIL(limit_start_ms(&limit, ms), call, ms = limit_left_ms(&limit, ms))
+#define UNTIL_LEFT(call)  \
+    struct timespec left; \
+    UNTIL(wait_limit_start(&limit, timeout), call, timeout = limit_left(&limit, &left, timeout))
 
 EXPORT int poll(struct pollfd *fds, nfds_t count, int ms)
 {
@@ -196,7 +190,6 @@ EXPORT int io_getevents(void *context, long min, long count, struct io_event *ev
         blocked_leave(&blocked);
         if (result != -EINTR || !blocked_cut_short(&blocked))
             return result;
-        wait_limit_left(&limit, &left);
-        timeout = limit.timed ? &left : timeout;
+        timeout = (struct timespec *)limit_left(&limit, &left, timeout);
     }
 }

@@ -1,6 +1,8 @@
 /* arena.c -- see arena.h */
 #include "heap/arena.h"
 
+#include <string.h>
+
 #include "base/lock.h"
 #include "heap/chunk.h"
 #include "os/vm.h"
@@ -9,6 +11,7 @@ enum {
     HEAP_STEP = 1 << 20,        /* least growth of the heap: bounds what a small process holds */
     META_STEP = 64 << 10,
     META_LEAST = 16 << 20,
+    TABLE_FIRST = 64,           /* rows */
 };
 
 static const size_t HEAP_RESERVE_MAX = (size_t)1 << 40;
@@ -135,6 +138,24 @@ void *meta_alloc(size_t bytes)
     }
     lock_release(&meta_lock);
     return result;
+}
+
+bool meta_make_room(void *rows, size_t *capacity, size_t count, size_t more, size_t row_bytes)
+{
+    void **table = rows;
+
+    if (count + more <= *capacity)
+        return true;
+    size_t wanted = max_size(TABLE_FIRST, *capacity * 2);
+    void *fresh = meta_alloc(wanted * row_bytes);
+
+    if (fresh == NULL)
+        return false;
+    if (count != 0)
+        memcpy(fresh, *table, count * row_bytes);
+    *table = fresh;
+    *capacity = wanted;
+    return true;
 }
 
 size_t meta_bytes(void)

@@ -96,6 +96,9 @@ INLINE struct span *span_of(uintptr_t address)
 
 /* Zero-filled metadata, 64-byte aligned, never freed.  NULL when refused. */
 void *meta_alloc(size_t bytes);
+/* Sees to it that a table of `count` rows has room for some more.  *rows becomes one from meta_alloc, twice
+ * as long; the outgrown one is left behind.  False: no memory, and all is as it was. */
+bool meta_make_room(void *rows, size_t *capacity, size_t count, size_t more, size_t row_bytes);
 /* Of all metadata made ready. */
 size_t meta_bytes(void);
 void arena_fork_child(void);

@@ -1,14 +1,12 @@
 /* ceded.c -- see ceded.h
  *
- * A sorted table of disjoint rows, which doubles; an outgrown one is left behind.
+ * A sorted table of disjoint rows.
  */
 #include "heap/ceded.h"
 
 #include "base/lock.h"
 #include "heap/span.h"
 #include "os/vm.h"
-
-enum { FIRST_ROWS = 64 };
 
 uint32_t ceded_unloadable, ceded_count;
 bool ceded_unknown;
@@ -22,18 +20,7 @@ static struct {
 /* Room for two more rows: what one change can add. */
 static bool make_room(void)
 {
-    if (table.count + 2 <= table.capacity)
-        return true;
-    size_t capacity = max_size(FIRST_ROWS, table.capacity * 2);
-    struct ceded *rows = meta_alloc(capacity * sizeof rows[0]);
-
-    if (rows == NULL)
-        return false;
-    for (size_t i = 0; i < table.count; i++)
-        rows[i] = table.rows[i];
-    table.rows = rows;
-    table.capacity = capacity;
-    return true;
+    return meta_make_room(&table.rows, &table.capacity, table.count, 2, sizeof table.rows[0]);
 }
 
 /* Index of the first row that ends above the address. */

@@ -21,18 +21,7 @@ static struct {
 
 static bool make_room(void)
 {
-    if (table.count < table.capacity)
-        return true;
-    size_t capacity = max_size(64, table.capacity * 2);
-    struct address_range *rows = meta_alloc(capacity * sizeof rows[0]);
-
-    if (rows == NULL)
-        return false;
-    for (size_t i = 0; i < table.count; i++)
-        rows[i] = table.rows[i];
-    table.rows = rows;
-    table.capacity = capacity;
-    return true;
+    return meta_make_room(&table.rows, &table.capacity, table.count, 1, sizeof table.rows[0]);
 }
 
 /* Unites [low, high) with every range that it touches. */
