@@ -7,9 +7,6 @@
 
 enum { MAX_WORDS = SPAN_MAX_SLOTS / 64 + 1, TABLE_STEP = 16 << 10 };
 
-/* Bytes of a header for each bitmap word: its bits, 64 states. */
-#define WORD_BYTES (sizeof(struct slot_bits) + 64)
-
 AT_START uint32_t span_allocate_black;
 AT_START uint32_t span_free_black;
 AT_START uint32_t heap_shared;
@@ -36,7 +33,7 @@ static struct span *header_create(uint32_t words)
 {
     if (!region_ensure(&arena.table, (table_size + 1) * sizeof(struct span *), TABLE_STEP))
         return NULL;
-    struct span *span = meta_alloc(sizeof *span + words * WORD_BYTES);
+    struct span *span = meta_alloc(span_header_bytes(words));
 
     if (span == NULL)
         return NULL;
@@ -72,7 +69,7 @@ void span_format(struct span *span, unsigned span_class)
     const struct size_class *class = &size_classes[span_class_size_class(span_class)];
     bool large = span_class_size_class(span_class) == 0;
 
-    memset(span->bits, 0, span->words * WORD_BYTES);
+    memset(span->bits, 0, span_header_bytes(span->words) - sizeof *span);
     span->span_class = (uint16_t)span_class;
     span->kind = (uint8_t)span_class_kind(span_class);
     span->slot_bytes = large ? (size_t)span->pages << PAGE_SHIFT : class->slot_bytes;

@@ -99,6 +99,12 @@ struct span {
     struct slot_bits bits[] ALIGNED(CACHE_LINE);
 };
 
+/* Of a header with so many bitmap words: their bits, and a state byte for each slot. */
+INLINE size_t span_header_bytes(uint32_t words)
+{
+    return sizeof(struct span) + words * (sizeof(struct slot_bits) + 64);
+}
+
 /* While a cycle marks: slots that are handed out get their mark bit at once (allocate black).
  * Atomic; written with the world stopped, read in the runtime. */
 extern uint32_t span_allocate_black;

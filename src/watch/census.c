@@ -24,7 +24,7 @@ static void count_bitmaps(struct census *census, struct class_census *class,
 
 static void count_span(struct census *census, const struct span *span)
 {
-    size_t header = align_up(sizeof *span + span->words * sizeof(struct slot_bits), CACHE_LINE);
+    size_t header = align_up(span_header_bytes(span->words), CACHE_LINE);
 
     census->header_bytes += header;
     if (!span_in_use(span))

@@ -99,6 +99,22 @@ static void test_blocks_are_counted(void **state)
     assert_consistent(&after);
 }
 
+/* Beside its bits each slot has a byte in the header of its span. */
+static void test_headers_are_counted(void **state)
+{
+    enum { COUNT = 200000, BYTES = 10 };
+    static void *blocks[COUNT];
+
+    (void)state;
+    gc_read_memstats(&before);
+    for (int i = 0; i < COUNT; i++)
+        blocks[i] = malloc(BYTES);
+    gc_read_memstats(&after);
+    assert_in_range(after.mspan_inuse - before.mspan_inuse, COUNT * 3 / 2, COUNT * 3);
+    for (int i = 0; i < COUNT; i++)
+        free(blocks[i]);
+}
+
 static void test_large_blocks_are_counted(void **state)
 {
     void *blocks[20];
@@ -346,6 +362,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equations),
         cmocka_unit_test(test_blocks_are_counted),
+        cmocka_unit_test(test_headers_are_counted),
         cmocka_unit_test(test_large_blocks_are_counted),
         cmocka_unit_test(test_cycles_are_counted),
         cmocka_unit_test(test_pause_ring),
