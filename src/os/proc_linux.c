@@ -19,10 +19,18 @@ static const char *const memory_names[] = {
     URING, AIO,
 };
 
-static bool is_memory(const char *name)
+/* Libraries that keep a pointer as its distance from the block that it stands in, or from some other
+ * base; giac, 16 bits further up in its word.  Berkeley DB's are libdb-5.3.so, libdb_cxx-5.3.so. */
+static const char *const hiding_libraries[] = {
+    "libdb-", "libdb_", "libfontconfig.so", "libgiac.so", "libswipl.so",
+};
+
+#define BEGINS_AS_ONE_OF(name, prefixes) begins_as((name), (prefixes), sizeof (prefixes) / sizeof *(prefixes))
+
+static bool begins_as(const char *name, const char *const *prefixes, size_t count)
 {
-    for (size_t i = 0; i < sizeof memory_names / sizeof memory_names[0]; i++) {
-        if (after_prefix(name, memory_names[i]) != NULL)
+    for (size_t i = 0; i < count; i++) {
+        if (after_prefix(name, prefixes[i]) != NULL)
             return true;
     }
     return false;
@@ -32,7 +40,7 @@ static enum mapping_kind classify_shared(const char *name, uintptr_t offset)
 {
     if (offset == OFFSET_REQUESTS && after_prefix(name, URING) != NULL)
         return MAPPING_REQUESTS;
-    return is_memory(name) ? MAPPING_MEMORY : MAPPING_FOREIGN;
+    return BEGINS_AS_ONE_OF(name, memory_names) ? MAPPING_MEMORY : MAPPING_FOREIGN;
 }
 
 static enum mapping_kind classify(bool shared, bool has_file, const char *name, uintptr_t offset)
@@ -52,16 +60,14 @@ static enum mapping_kind classify(bool shared, bool has_file, const char *name, 
     return MAPPING_FILE;            /* special mappings of the kernel: careful reading */
 }
 
-/* Libraries that keep a pointer as its distance from the block that it stands in, or from some other
- * base. */
-static bool keeps_distances(const char *name)
+static bool hides_pointers(const char *name)
 {
     const char *file = name;
 
     for (const char *at = name; *at != 0; at++)
         if (*at == '/')
             file = at + 1;
-    return after_prefix(file, "libfontconfig.so") != NULL || after_prefix(file, "libswipl.so") != NULL;
+    return BEGINS_AS_ONE_OF(file, hiding_libraries);
 }
 
 static const char *skip_field(const char *text)
@@ -95,7 +101,7 @@ static bool parse_line(const char *line, struct mapping *mapping)
     const char *name = skip_field(at);
 
     mapping->kind = (uint8_t)classify(shared, has_file, name, offset);
-    mapping->hides = shared ? after_prefix(name, AIO) != NULL : has_file && keeps_distances(name);
+    mapping->hides = shared ? after_prefix(name, AIO) != NULL : has_file && hides_pointers(name);
     return mapping->low < mapping->high;
 }
 
