@@ -20,9 +20,10 @@ static const char *const memory_names[] = {
 };
 
 /* Libraries that keep a pointer as its distance from the block that it stands in, or from some other
- * base; giac, 16 bits further up in its word.  Berkeley DB's are libdb-5.3.so, libdb_cxx-5.3.so. */
+ * base; giac, 16 bits further up in its word; LuaJIT's light userdata, its upper bits in a table.
+ * Berkeley DB's are libdb-5.3.so, libdb_cxx-5.3.so. */
 static const char *const hiding_libraries[] = {
-    "libdb-", "libdb_", "libfontconfig.so", "libgiac.so", "libswipl.so",
+    "libdb-", "libdb_", "libfontconfig.so", "libgiac.so", "libluajit-", "libswipl.so",
 };
 
 #define BEGINS_AS_ONE_OF(name, prefixes) begins_as((name), (prefixes), sizeof (prefixes) / sizeof *(prefixes))
