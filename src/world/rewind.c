@@ -25,17 +25,27 @@
  * and not made yet (rewind_note).  Handlers installed by raw system calls leave both gaps open.
  *
  * Times: select, pselect and ppoll keep what is left in memory, absolute times are
- * exact, nanosleep is given its remainder; poll, epoll_wait, SO_RCVTIMEO and a
- * nanosleep without remainder wait the whole time again.
+ * exact, nanosleep is given its remainder.  What the kernel does not count down, as poll's milliseconds, is
+ * waited for in full again: when the whole of it has gone by since the first stop, the next one ends the
+ * call as its timeout would, or a wait for which stops come too often would never end.  So it lasts three
+ * times as long at most.  SO_RCVTIMEO is not looked after.
  */
 #define _GNU_SOURCE             /* the registers of a ucontext */
 #include "world/rewind.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 
+#include "base/bits.h"
 #include "base/sys.h"
+#include "os/host.h"
 
-enum { SEARCH_BYTES = 40 };
+enum {
+    SEARCH_BYTES = 40,
+    SYSCALL_BYTES = 2,          /* of the instruction */
+    OUR_HIGH_HALF = 0x67636d65,
+    AGES = 1 << 30,             /* seconds */
+};
 
 /* May be made again after EINTR: nothing was done.  Not close: the descriptor is gone
  * all the same.  Calls that the kernel restarts by itself need not be here. */
@@ -165,42 +175,6 @@ int rewind_decode_number(const uint8_t *low, const uint8_t *syscall)
     return -1;
 }
 
-/* Relative sleeps: the kernel stored what is left. */
-static void use_remainder(int number, greg_t *registers)
-{
-    if (number == SYS_nanosleep && registers[REG_RSI] != 0)
-        registers[REG_RDI] = registers[REG_RSI];
-    if (number == SYS_clock_nanosleep && (registers[REG_RSI] & 1 /* TIMER_ABSTIME */) == 0 &&
-        registers[REG_R10] != 0)
-        registers[REG_RDX] = registers[REG_R10];
-}
-
-bool rewind_interrupted_call(ucontext_t *context, uintptr_t handled_rip, uintptr_t handled_rsp)
-{
-    greg_t *registers = context->uc_mcontext.gregs;
-    uintptr_t rip = (uintptr_t)registers[REG_RIP];
-
-    if (LIKELY(registers[REG_RAX] != -EINTR))
-        return false;
-    /* The code is read on the page of the `syscall` only: the page before may not exist. */
-    const uint8_t *syscall = (const uint8_t *)rip - 2;
-    const uint8_t *page = (const uint8_t *)((uintptr_t)syscall & ~(uintptr_t)4095);
-
-    if ((rip - 1) % 4096 == 0 || syscall[0] != 0x0f || syscall[1] != 0x05)
-        return false;
-    if (handled_rip == rip && handled_rsp == (uintptr_t)registers[REG_RSP])
-        return false;
-    const uint8_t *low = syscall - page < SEARCH_BYTES ? page : syscall - SEARCH_BYTES;
-    int number = rewind_decode_number(low, syscall);
-
-    if (number < 0 || !may_repeat(number))
-        return false;
-    use_remainder(number, registers);
-    registers[REG_RAX] = number;
-    registers[REG_RIP] = (greg_t)syscall;
-    return true;
-}
-
 static struct rewound call_of(const greg_t *registers)
 {
     return (struct rewound){
@@ -211,9 +185,110 @@ static struct rewound call_of(const greg_t *registers)
     };
 }
 
-void rewind_note(struct rewound *rewound, const greg_t *registers)
+/* Relative sleeps: the kernel stored what is left. */
+static void use_remainder(int number, greg_t *registers)
 {
-    *rewound = call_of(registers);
+    if (number == SYS_nanosleep && registers[REG_RSI] != 0)
+        registers[REG_RDI] = registers[REG_RSI];
+    if (number == SYS_clock_nanosleep && (registers[REG_RSI] & TIMER_ABSTIME) == 0 &&
+        registers[REG_R10] != 0)
+        registers[REG_RDX] = registers[REG_R10];
+}
+
+/* Calls with a timeout that the kernel does not count down. */
+struct timed_call {
+    int number;
+    int where;                  /* the register of the timeout: */
+    bool in_ms;                 /* an int; else the address of a timespec */
+    int over;                   /* the result when it is over */
+};
+
+static const struct timed_call *timed_call(int number, const greg_t *registers)
+{
+    static const struct timed_call calls[] = {
+        { SYS_poll, REG_RDX, true, 0 },
+        { SYS_epoll_wait, REG_R10, true, 0 },
+        { SYS_epoll_pwait, REG_R10, true, 0 },
+        { SYS_epoll_pwait2, REG_R10, false, 0 },
+        { SYS_nanosleep, REG_RDI, false, 0 },
+        { SYS_clock_nanosleep, REG_RDX, false, 0 },
+        { SYS_futex, REG_R10, false, -ETIMEDOUT },
+        { SYS_rt_sigtimedwait, REG_RDX, false, -EAGAIN },
+        { SYS_semtimedop, REG_R10, false, -EAGAIN },
+        { SYS_io_getevents, REG_R8, false, 0 },
+        { SYS_io_pgetevents, REG_R8, false, 0 },
+    };
+    greg_t operation = registers[REG_RSI];
+
+    if ((number == SYS_futex && (operation & FUTEX_CMD_MASK) != FUTEX_WAIT) ||
+        (number == SYS_clock_nanosleep && ((operation & TIMER_ABSTIME) != 0 || registers[REG_R10] != 0)) ||
+        (number == SYS_nanosleep && registers[REG_RSI] != 0))
+        return NULL;            /* absolute, or use_remainder sees to it */
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        if (calls[i].number == number)
+            return &calls[i];
+    return NULL;
+}
+
+/* Has the timeout of a call that was wound back before gone by?  The first time it is replaced by one of the
+ * same length by which the call is known again: a copy of the timespec, or an int whose register has
+ * a high half, which the kernel does not look at. */
+static bool is_over(const struct timed_call *call, greg_t *registers, struct rewound_wait *wait)
+{
+    greg_t *timeout = &registers[call->where];
+    greg_t copy = (greg_t)&wait->length, ms = (int32_t)*timeout;
+    uint64_t now = host_clock_ns();
+
+    if (wait->end_ns != 0 && (call->in_ms ? *timeout >> 32 == OUR_HIGH_HALF : *timeout == copy))
+        return now >= wait->end_ns;
+    if (call->in_ms ? ms < 0 : *timeout == 0)
+        return false;           /* for ever */
+    wait->length = call->in_ms ? (struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }
+                               : *(const struct timespec *)*timeout;
+    wait->end_ns = now + min_size((size_t)wait->length.tv_sec, AGES) * 1000000000u +
+                   (uint64_t)wait->length.tv_nsec;
+    *timeout = call->in_ms ? (greg_t)OUR_HIGH_HALF << 32 | ms : copy;
+    return false;
+}
+
+/* The call was interrupted by our signal alone. */
+static void make_again(int number, greg_t *registers, struct thread *thread)
+{
+    const struct timed_call *timed = timed_call(number, registers);
+
+    if (timed != NULL && thread != NULL && is_over(timed, registers, &thread->rewound_wait)) {
+        thread->rewound_wait.end_ns = 0;
+        registers[REG_RAX] = timed->over;
+        return;
+    }
+    use_remainder(number, registers);
+    registers[REG_RAX] = number;
+    registers[REG_RIP] -= SYSCALL_BYTES;
+    if (thread != NULL)
+        thread->rewound = call_of(registers);
+}
+
+void rewind_interrupted_call(ucontext_t *context, struct thread *thread)
+{
+    greg_t *registers = context->uc_mcontext.gregs;
+    uintptr_t rip = (uintptr_t)registers[REG_RIP];
+
+    if (LIKELY(registers[REG_RAX] != -EINTR))
+        return;
+    /* The code is read on the page of the `syscall` only: the page before may not exist. */
+    const uint8_t *syscall = (const uint8_t *)rip - SYSCALL_BYTES;
+    const uint8_t *page = (const uint8_t *)((uintptr_t)syscall & ~(uintptr_t)4095);
+
+    if ((rip - 1) % 4096 == 0 || syscall[0] != 0x0f || syscall[1] != 0x05)
+        return;
+    if (thread != NULL && thread->handled_rip == rip &&
+        thread->handled_rsp == (uintptr_t)registers[REG_RSP])
+        return;                 /* perhaps that handler's EINTR */
+    const uint8_t *low = syscall - page < SEARCH_BYTES ? page : syscall - SEARCH_BYTES;
+    int number = rewind_decode_number(low, syscall);
+
+    if (number >= 0 && may_repeat(number))
+        make_again(number, registers, thread);
 }
 
 /* A call that was wound back once would fail with EINTR whatever SA_RESTART says: so this is no call

@@ -13,15 +13,12 @@
 
 #include "world/thread.h"
 
-/* handled_rip and handled_rsp: where the program's own last handler interrupted this
- * thread (0: unknown).  An EINTR at that very place may be that handler's and is left alone.
- * True: the context was wound back. */
-bool rewind_interrupted_call(ucontext_t *context, uintptr_t handled_rip, uintptr_t handled_rsp);
+/* The context of a stop signal on this thread, NULL: one that we do not know.  The call that is about to
+ * be made again is noted: a handler of the program that comes before it is must end it, or alarm() would
+ * not interrupt a pause that our signal has. */
+void rewind_interrupted_call(ucontext_t *context, struct thread *thread);
 
-/* Notes the call that is about to be made again.  A handler of the program that comes before it is must
- * end it: or alarm() would not interrupt a pause that our signal has. */
-void rewind_note(struct rewound *rewound, const greg_t *registers);
-/* Are these the registers of that call?  If so, the note is forgotten. */
+/* Are these the registers of the call that was noted?  If so, the note is forgotten. */
 bool rewind_is_pending(struct rewound *rewound, const greg_t *registers);
 
 /* The number that the code before `syscall` puts into eax, or -1.  Looks at [low, syscall). */

@@ -157,10 +157,7 @@ static void on_stop_signal(int signal, siginfo_t *info, void *raw)
     int tid = sys_gettid();
     struct thread *thread = thread_of_task(tid);
 
-    if (rewind_interrupted_call(context, thread == NULL ? 0 : thread->handled_rip,
-                                thread == NULL ? 0 : thread->handled_rsp) &&
-        thread != NULL)
-        rewind_note(&thread->rewound, context->uc_mcontext.gregs);
+    rewind_interrupted_call(context, thread);
     /* One that comes late has interrupted a call all the same. */
     if (thread != NULL)
         thread->stop_signals++;

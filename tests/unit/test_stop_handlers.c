@@ -115,6 +115,81 @@ static void a_call_that_was_wound_back_goes_on(void **state)
     assert_int_equal(worker->done, 1);
 }
 
+/* Calls with a timeout of WAIT_MS by instructions of our own, as libc's resolver has them. */
+enum { WAIT_MS = 200, WAITS = 3 };
+
+static long raw_poll(void)
+{
+    long result;
+
+    __asm__ volatile("movl $7, %%eax\n\tsyscall"
+                     : "=a"(result) : "D"(0), "S"(0), "d"((long)WAIT_MS) : "rcx", "r11", "memory");
+    return result;
+}
+
+static long raw_nanosleep(void)
+{
+    const struct timespec length = { .tv_nsec = WAIT_MS * 1000000 };
+    const struct timespec *timeout = &length;
+    long result;
+
+    __asm__ volatile("movl $35, %%eax\n\tsyscall"
+                     : "=a"(result), "+D"(timeout) : "S"(0) : "rcx", "r11", "memory");
+    return result;
+}
+
+static long raw_futex(void)
+{
+    const struct timespec length = { .tv_nsec = WAIT_MS * 1000000 };
+    static const uint32_t word;
+    register const struct timespec *timeout __asm__("r10") = &length;
+    long result;
+
+    __asm__ volatile("movl $202, %%eax\n\tsyscall"
+                     : "=a"(result), "+r"(timeout) : "D"(&word), "S"(0 /* FUTEX_WAIT */), "d"(0)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+/* `counter` becomes 1 if a call ends too early, or with another result. */
+static void *wait_with_timeouts(void *argument)
+{
+    static const struct { long (*call)(void); long result; } waits[WAITS] = {
+        { raw_poll, 0 }, { raw_nanosleep, 0 }, { raw_futex, -ETIMEDOUT },
+    };
+    struct worker *worker = argument;
+
+    thread_attach();
+    run_worker(worker);
+    for (uint32_t i = 0; i < WAITS; i++) {
+        uint64_t start_ms = now_ms();
+
+        if (waits[i].call() != waits[i].result || now_ms() - start_ms < WAIT_MS - 1)
+            store_relaxed(&worker->counter, 1);
+        store_release(&worker->done, i + 1);
+    }
+    thread_detach();
+    return NULL;
+}
+
+/* Each is wound back, and begins anew, more often than its timeout. */
+static void timeouts_end_however_often_a_call_is_wound_back(void **state)
+{
+    struct worker *worker = &workers[3];
+    uint64_t end = now_ms() + 20000;
+
+    (void)state;
+    start_worker(3, wait_with_timeouts);
+    while (load_acquire(&worker->done) != WAITS && now_ms() < end) {
+        stop_surely();
+        start();
+        usleep(WAIT_MS * 1000 / 10);
+    }
+    assert_int_equal(load_relaxed(&worker->done), WAITS);
+    assert_int_equal(load_relaxed(&worker->counter), 0);
+    join_worker(3);
+}
+
 static void *suspend_attached(void *argument)
 {
     thread_attach();
@@ -155,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_handler_ends_the_call_that_was_wound_back),
         cmocka_unit_test(a_call_that_was_wound_back_goes_on),
+        cmocka_unit_test(timeouts_end_however_often_a_call_is_wound_back),
         cmocka_unit_test(sigsuspend_is_not_made_again),
     };
 
