@@ -12,6 +12,10 @@
 
 #include "base/compiler.h"
 
+#ifndef SYS_landlock_restrict_self
+#define SYS_landlock_restrict_self 446  /* headers have it since Linux 5.13 */
+#endif
+
 INLINE long sys_call6(long nr, long a, long b, long c, long d, long e, long f)
 {
     register long r10 __asm__("r10") = d;

@@ -12,6 +12,10 @@
 #include "os/filter.h"
 #include "os/host.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  /* headers have it since Linux 5.14 */
+#endif
+
 enum {
     CLEAR_LEAST = 256 << 10,            /* below, memset costs less than asking */
     CLEAR_LOOK_PAGES = 256,
