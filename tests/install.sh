@@ -13,7 +13,7 @@ MANDATORY="libcmocka-dev"
 # The programs of tests/preload. redis-tools holds the server too: redis-server and
 # redis-check-rdb are one binary in Debian, so no service has to be installed for it.
 OPTIONAL="python3 perl git sqlite3 redis-tools nginx apache2-utils openssl xz-utils g++
-    lua5.4 ruby php-cli bc gawk util-linux procps"
+    lua5.4 ruby php-cli bc gawk util-linux procps fontconfig"
 
 POLICY=/usr/sbin/policy-rc.d
 made_policy=no

@@ -89,7 +89,8 @@ unit_tests() {
 # under tsan: the child of a process with threads may do nothing there; nor the models, which have one thread.
 sanitized() {
     unit_tests "$1" tests/unit/test_worklist.c tests/unit/test_mark.c tests/unit/test_sweep.c \
-        tests/unit/test_heap.c tests/unit/test_pages.c tests/unit/test_beside.c tests/unit/test_beside_threads.c
+        tests/unit/test_heap.c tests/unit/test_pages.c tests/unit/test_beside.c tests/unit/test_beside_threads.c \
+        tests/unit/test_beside_distances.c
     [ "$1" = tsan ] || unit_tests "$1" tests/unit/test_checkmark.c tests/model/model_*.c
 }
 

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/fmt.h"
 #include "base/options.h"
+#include "gc/distance.h"
 #include "gc/object.h"
 #include "gc/slotmap.h"
 #include "gc/trace.h"
@@ -133,13 +134,30 @@ static void reach_word(uintptr_t word, const struct source *from)
         reach_object(object_at(address), from);
 }
 
+static void reach_distance(uintptr_t word, const struct source *from)
+{
+    const struct object holder = from->holder;
+    struct object object;
+
+    uintptr_t origin = distance_origin(span_kind(holder.span), span_slot_address(holder.span, holder.slot));
+
+    if (origin == 0 || (uintptr_t)from->word % sizeof(uintptr_t) != 0)
+        return;
+    object = object_at_distance(origin, word);
+    if (object.span != NULL)
+        reach_object(object, from);
+}
+
 static void scan_words(struct object holder, uintptr_t low, uintptr_t high)
 {
     size_t step = object_word_step(span_kind(holder.span));
 
     for (; low + sizeof(uintptr_t) <= high; low += step) {
         struct source from = { .place = IN_OBJECT, .word = (const void *)low, .holder = holder };
-        reach_word(load_word((const void *)low), &from);
+        uintptr_t word = load_word((const void *)low);
+
+        reach_word(word, &from);
+        reach_distance(word, &from);
     }
 }
 

@@ -44,6 +44,7 @@
 #include "gc/barrier.h"
 #include "gc/checkmark.h"
 #include "gc/dirty.h"
+#include "gc/distance.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
 #include "gc/snapshot.h"
@@ -254,10 +255,24 @@ static void set_marking(bool on, bool beside_program)
     store_relaxed(&gc_barrier_on, on && beside_program);
 }
 
+/* Mode manual: all malloc blocks are roots. */
+static bool keeps_distances(void)
+{
+    return options.mode == MODE_COLLECT && roots_keep_distances();
+}
+
+/* Nothing was lost if distances were followed from the beginning on: see distance.h. */
+static bool malloc_is_spared(void)
+{
+    return options.mode == MODE_COLLECT &&
+           (roots_hide(mark_is_unreached) || keeps_distances() != load_relaxed(&distance_followed));
+}
+
 static void begin_marking_stopped(bool beside_program)
 {
     if (options.verify)
         verify_stopped(false);
+    store_relaxed(&distance_followed, keeps_distances());
     mark_setup_stopped();
     if (!beside_program)
         mark_close_magazines_stopped();
@@ -277,7 +292,7 @@ static void end_marking_stopped(struct cycle_report *report, const struct cycle_
     set_marking(false, false);
     store_relaxed(&gc_phase, GC_SWEEPING);
     cycles.swept = true;
-    report->spared = options.mode == MODE_COLLECT && roots_hide(mark_is_unreached);
+    report->spared = malloc_is_spared();
     sweep_begin_stopped(report->spared);
 }
 

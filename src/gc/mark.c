@@ -584,7 +584,7 @@ void mark_barrier_stopped(void)
         uint32_t fill = (uint32_t)min_size(thread->barrier_fill, BARRIER_WORDS);
 
         for (uint32_t i = 0; i < fill; i++)
-            trace_root_word(&leader()->tracer, thread->barrier[i]);
+            trace_word(&leader()->tracer, thread->barrier[i]);
         thread->barrier_flushes++;      /* who has claimed a place and not filled it starts over */
         thread->barrier_fill = 0;
     }

@@ -5,7 +5,8 @@
  *            exponent of a boxed double; low tags are interior pointers.  Free
  *            slots, slots freed elsewhere and the tail of a span name nothing.
  *            Words stand at multiples of 4, in packed structures (Ruby's files are such);
- *            in what gc_alloc returned at multiples of 8.
+ *            in what gc_alloc returned at multiples of 8.  Where fontconfig is loaded words may be
+ *            distances, too: distance.h.
  * LOCKING    None.  Spans are type-stable, so a stale span can be looked at; the
  *            answer is exact with the world stopped, or for a live object.
  */

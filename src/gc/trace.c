@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "gc/distance.h"
 #include "heap/ceded.h"
 #include "os/vm.h"
 
@@ -132,6 +133,7 @@ static void unspill(struct tracer *tracer)
 struct range {
     uintptr_t low, at, high;
     bool packed;
+    uintptr_t origin;           /* words may be distances from there; 0: they are none */
 };
 
 INLINE void fetch(uintptr_t low, uintptr_t high)
@@ -144,7 +146,8 @@ INLINE void fetch(uintptr_t low, uintptr_t high)
 static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end)
 {
     const size_t most = range->packed ? 2 * SCAN_STEP : SCAN_STEP;
-    uintptr_t at = range->at;
+    const uintptr_t begin = range->at;
+    uintptr_t at = begin;
 
     fetch(at, min_size(at + SCAN_FETCH, end));
     while (at < end) {
@@ -163,6 +166,8 @@ static void scan_words(struct tracer *tracer, struct range *range, uintptr_t end
         at += bytes;
     }
     range->at = at;
+    if (UNLIKELY(range->origin != 0))
+        distance_scan(tracer, range->origin, begin, at);
 }
 
 /* The same, but for pages that hold nothing because they were never touched: a word that reaches
@@ -228,12 +233,13 @@ static void scan_range(struct tracer *tracer, struct range *range)
  * span be formatted anew: in use, as mark_address sees it, or its numbers mean nothing. */
 static void scan_work(struct tracer *tracer, const struct work *work)
 {
-    struct range range = { work->address, work->address, work->address + work->bytes, true };
+    struct range range = { work->address, work->address, work->address + work->bytes, true, 0 };
     const struct span *span = span_of(work->address);
 
     if (span != NULL && span_in_use(span)) {
         range.low = span_slot_address(span, span_slot_of(span, work->address - span->base));
         range.packed = span_kind(span) == KIND_MALLOC;
+        range.origin = distance_origin(span_kind(span), range.low);
     }
     scan_range(tracer, &range);
 }
@@ -309,7 +315,8 @@ void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
 
     if (!object_range(span, slot, &low, &bytes))
         return;
-    struct range range = { low, low, low + bytes, span_kind(span) == KIND_MALLOC };
+    struct range range = { low, low, low + bytes, span_kind(span) == KIND_MALLOC,
+                           distance_origin(span_kind(span), low) };
 
     scan_range(tracer, &range);
 }
@@ -445,6 +452,8 @@ static void scan_again(struct tracer *tracer, const struct span *span, uint32_t 
     if (!object_range(span, slot, &object, &bytes))
         return;
     widen(&low, &high, object, bytes);
+    if (UNLIKELY(load_relaxed(&distance_followed) != 0) && span_kind(span) == KIND_MALLOC)
+        distance_scan(tracer, object, low, high);
     for (; low < high; low = end) {
         end = high;
         if (UNLIKELY(load_relaxed(&ceded_unloadable) != 0))
@@ -507,7 +516,8 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
     const uintptr_t base = arena.base;
     const size_t heap = load_relaxed(&arena.bytes);
     const uint64_t *pagemap = arena.pagemap;
-    const bool all_loadable = load_relaxed(&ceded_unloadable) == 0;     /* while a cycle marks */
+    /* While a cycle marks: objects need no second look. */
+    const bool as_usual = (load_relaxed(&ceded_unloadable) | load_relaxed(&distance_followed)) == 0;
     uint32_t head = tracer->head, ahead = tracer->ahead, tail = tracer->tail;
     uint64_t scanned = 0, marked[KINDS] = { 0 };
 
@@ -525,7 +535,7 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
         if (span->kind == KIND_NOSCAN)
             continue;
         size_t most = size >> (span->kind == KIND_MALLOC ? 2 : 3);  /* no division here */
-        if (LIKELY(size <= INLINE_BYTES) && LIKELY(all_loadable) &&
+        if (LIKELY(size <= INLINE_BYTES) && LIKELY(as_usual) &&
             LIKELY(offset <= heap - INLINE_BYTES) && LIKELY(tail - head + most <= QUEUE_WORDS)) {
             uintptr_t low = base + offset;
             tail = span->kind == KIND_MALLOC
@@ -548,7 +558,7 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
 
 /* Roots may be a copy in a buffer, so no part of the range is left for later: when there is no
  * room for more words, objects are scanned, or go to the worklist. */
-void trace_root_word(struct tracer *tracer, uintptr_t word)
+void trace_word(struct tracer *tracer, uintptr_t word)
 {
     uintptr_t address = word_address(word);
 
@@ -560,10 +570,10 @@ static void scan_stack(struct tracer *tracer, uintptr_t low, uintptr_t high)
 {
     for (; low + sizeof(uintptr_t) <= high; low += PACKED_STEP) {
         uintptr_t word = load_word((const void *)low);
-        trace_root_word(tracer, word);
+        trace_word(tracer, word);
         /* One past the end of an object is a multiple of 8, and so is where it stands. */
         if (word % 8 == 0 && low % 8 == 0)
-            trace_root_word(tracer, word - 1);
+            trace_word(tracer, word - 1);
     }
 }
 
@@ -574,7 +584,7 @@ static void scan_code(struct tracer *tracer, uintptr_t low, uintptr_t high)
         uintptr_t word;
 
         memcpy(&word, (const void *)low, sizeof word);
-        trace_root_word(tracer, word);
+        trace_word(tracer, word);
     }
 }
 
@@ -592,7 +602,7 @@ static void make_room(struct tracer *tracer, bool may_trace)
 
 static void scan_data(struct tracer *tracer, uintptr_t low, uintptr_t high, bool may_trace)
 {
-    struct range range = { low, low, high, true };
+    struct range range = { low, low, high, true, 0 };
 
     for (;;) {
         scan_words(tracer, &range, high);

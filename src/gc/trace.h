@@ -67,7 +67,8 @@ void trace_object(struct tracer *tracer, const struct span *span, uint32_t slot)
  * room for, and what that leads to; else it is pushed. */
 void trace_root_range(struct tracer *tracer, enum root_kind kind, const uintptr_t *low,
                       const uintptr_t *high, bool may_trace);
-void trace_root_word(struct tracer *tracer, uintptr_t word);
+/* A word by itself. */
+void trace_word(struct tracer *tracer, uintptr_t word);
 /* Pushes a marked object. */
 void trace_push_object(struct worklist *list, struct work_local *local, const struct span *span,
                        uint32_t slot);

@@ -31,6 +31,7 @@ struct mapping {
     uint8_t kind;           /* enum mapping_kind */
     uint8_t protection;     /* PROT_READ, PROT_WRITE, PROT_EXEC */
     bool hides;             /* pointers may be where nobody can read them: see proc_linux.c */
+    bool distances;         /* ... are kept as distances from the block that they stand in */
 };
 
 INLINE bool mapping_is_readable(const struct mapping *mapping)
@@ -50,6 +51,7 @@ struct mapping_table {
     bool watched_unreadable;        /* out: ... in which something is not readable */
     size_t rings;                   /* out: of MAPPING_REQUESTS */
     bool hider_seen;                /* out: some mapping hides */
+    bool distances_seen;            /* out: some mapping says that there are distances */
 };
 
 /* Scratch for the calls below: one line of /proc/self/maps can take 17 KiB (a path of 4 KiB, every

@@ -19,12 +19,15 @@ static const char *const memory_names[] = {
     URING, AIO,
 };
 
-/* Libraries that keep a pointer as its distance from the block that it stands in, or from some other
- * base; giac, 16 bits further up in its word; LuaJIT's light userdata, its upper bits in a table.
- * Berkeley DB's are libdb-5.3.so, libdb_cxx-5.3.so. */
+/* Libraries that keep pointers as the marker cannot follow them: SWI-Prolog and Berkeley DB (libdb-5.3.so,
+ * libdb_cxx-5.3.so) as distances from bases of their own; giac 16 bits further up in a word; LuaJIT its light
+ * userdata, their upper bits in a table. */
 static const char *const hiding_libraries[] = {
-    "libdb-", "libdb_", "libfontconfig.so", "libgiac.so", "libluajit-", "libswipl.so",
+    "libdb-", "libdb_", "libgiac.so", "libluajit-", "libswipl.so",
 };
+
+/* As distances that it follows (gc/distance.h).  What python wheels bring along is libfontconfig-12ab34cd.so. */
+static const char *const distance_libraries[] = { "libfontconfig.so", "libfontconfig-" };
 
 #define BEGINS_AS_ONE_OF(name, prefixes) begins_as((name), (prefixes), sizeof (prefixes) / sizeof *(prefixes))
 
@@ -61,14 +64,15 @@ static enum mapping_kind classify(bool shared, bool has_file, const char *name, 
     return MAPPING_FILE;            /* special mappings of the kernel: careful reading */
 }
 
-static bool hides_pointers(const char *name)
+static void classify_library(struct mapping *mapping, const char *name)
 {
     const char *file = name;
 
     for (const char *at = name; *at != 0; at++)
         if (*at == '/')
             file = at + 1;
-    return BEGINS_AS_ONE_OF(file, hiding_libraries);
+    mapping->distances = BEGINS_AS_ONE_OF(file, distance_libraries);
+    mapping->hides = BEGINS_AS_ONE_OF(file, hiding_libraries);
 }
 
 static const char *skip_field(const char *text)
@@ -102,7 +106,10 @@ static bool parse_line(const char *line, struct mapping *mapping)
     const char *name = skip_field(at);
 
     mapping->kind = (uint8_t)classify(shared, has_file, name, offset);
-    mapping->hides = shared ? after_prefix(name, AIO) != NULL : has_file && hides_pointers(name);
+    mapping->hides = shared && after_prefix(name, AIO) != NULL;
+    mapping->distances = false;
+    if (has_file && !shared)
+        classify_library(mapping, name);
     return mapping->low < mapping->high;
 }
 
@@ -168,7 +175,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
     table->count = 0;
     table->watched_unreadable = false;
     table->rings = 0;
-    table->hider_seen = false;
+    table->hider_seen = table->distances_seen = false;
     if (!lines_open(&lines, "/proc/thread-self/maps", scratch, PROC_SCRATCH_BYTES))
         return false;
     while (sane && (line = lines_next(&lines)) != NULL) {
@@ -179,6 +186,7 @@ bool proc_read_mappings(struct mapping_table *table, char *scratch)
             add_mapping(table, &mapping);
             table->rings += mapping.kind == MAPPING_REQUESTS;
             table->hider_seen |= mapping.hides;
+            table->distances_seen |= mapping.distances;
         }
     }
     lines_close(&lines);

@@ -27,6 +27,7 @@ static struct {
     char *scratch;
     uintptr_t *bounce;
     struct roots_stats stats;
+    bool distances;                 /* for ever: a library may be unloaded, and loaded again for its blocks */
 } buffers = { .mappings_wanted = FIRST_MAPPINGS, .cuts_wanted = FIRST_CUTS };
 
 static bool gather_fixed(void)
@@ -97,6 +98,7 @@ bool roots_read_mappings(struct roots_scan *scan, enum which_mappings which)
         return false;
     }
     buffers.table = scan->mappings;
+    buffers.distances |= scan->mappings.distances_seen;
     return true;
 }
 
@@ -174,6 +176,11 @@ bool roots_visit(root_visitor visit, void *context, enum which_roots which, cons
         buffers.stats.data_bytes = max_size(roots_running.data_bytes, scan.stats.data_bytes);
     *why = complete ? NULL : scan.why;
     return complete;
+}
+
+bool roots_keep_distances(void)
+{
+    return buffers.distances;
 }
 
 struct roots_stats roots_stats_last(void)

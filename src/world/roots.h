@@ -63,8 +63,10 @@ size_t roots_visit_written(root_visitor visit, void *context);
  * that pays where one page in six is written until the next cycle: in a table that is being filled. */
 void roots_disarm(struct userfault *userfault);
 
+/* Was a library that keeps pointers as distances loaded, at any time when the mappings were read so far? */
+bool roots_keep_distances(void);
 /* World stopped, all that the roots lead to is marked: may the program have pointers that nobody can find?
- * It has loaded a library that keeps distances, or may have given something to io_uring or libaio alone, or
+ * It has loaded a library that hides them, or may have given something to io_uring or libaio alone, or
  * roots_will_hide was called.  is_lost: the word names an object that was not reached.  Mappings as they
  * were when the roots were last visited. */
 bool roots_hide(bool (*is_lost)(uintptr_t word));

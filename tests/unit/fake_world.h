@@ -38,7 +38,7 @@ enum { FAKE_THREADS = 4, FAKE_ROOTS = 1 << 16, FAKE_STACK = 64 };
 static struct thread fake_threads[FAKE_THREADS];
 static uintptr_t fake_roots[FAKE_ROOTS];        /* ROOT_DATA */
 static uintptr_t fake_stack[FAKE_STACK];        /* ROOT_STACK */
-static bool fake_stop_fails, fake_roots_fail, fake_kernel_hides;
+static bool fake_stop_fails, fake_roots_fail, fake_kernel_hides, fake_keeps_distances;
 static int fake_failing_stop;                   /* 2: the second stop from now on fails */
 static struct stopped_task fake_stopped;        /* the only one, if it has a stack pointer */
 static bool fake_own_task;                      /* cycles mark beside the program, if they can */
@@ -195,6 +195,11 @@ bool roots_hide(bool (*is_lost)(uintptr_t word))
 {
     (void)is_lost;
     return fake_kernel_hides;
+}
+
+bool roots_keep_distances(void)
+{
+    return fake_keeps_distances;
 }
 
 /* Data roots go through a buffer that is overwritten after each call, as copies do. */

@@ -18,6 +18,7 @@
 #include "fake_world.h"
 #include "gc/checkmark.h"
 #include "gc/dirty.h"
+#include "gc/distance.h"
 #include "gc/verify.h"
 #include "os/vm.h"
 
@@ -157,6 +158,21 @@ static void test_message_names_object_holder_and_offset(void **state)
              "%p (128 bytes, malloc) at offset 24\n",
              (void *)missed, (void *)holder);
     assert_dies_saying(checkmark_stopped, expected);
+}
+
+static void test_missed_at_a_distance(void **state)
+{
+    uintptr_t *holder = fake_alloc(KIND_MALLOC, 128), *missed = fake_alloc(KIND_MALLOC, 64);
+
+    (void)state;
+    fake_roots[5] = (uintptr_t)holder;
+    holder[3] = (uintptr_t)missed - (uintptr_t)holder;
+    set_marks(true);
+    unmark(missed);
+    assert_silent(checkmark_stopped);
+    distance_followed = 1;
+    assert_dies_saying(checkmark_stopped, "(128 bytes, malloc) at offset 24\n");
+    distance_followed = 0;
 }
 
 static void test_missed_from_roots(void **state)
@@ -677,6 +693,7 @@ int main(void)
         TEST(test_nothing_missed),
         TEST(test_after_a_cycle),
         TEST(test_message_names_object_holder_and_offset),
+        TEST(test_missed_at_a_distance),
         TEST(test_missed_from_roots),
         TEST(test_below_a_parked_threads_stack_pointer),
         TEST(test_kept_is_not_marked),

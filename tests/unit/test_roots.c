@@ -404,6 +404,32 @@ static void pieces_are_small(void **state)
     munmap(shared, 1024 * 4096);
 }
 
+/* The blocks of a library that was unloaded may be used by it when it is loaded again. */
+static void distances_are_known_for_ever(void **state)
+{
+    char directory[] = "/tmp/test_roots.XXXXXX", path[64];
+    static bool seen;               /* by the first of both ways */
+
+    (void)state;
+    found(56);
+    assert_int_equal(roots_keep_distances(), seen);
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/libfontconfig.so.1", directory);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+
+    assert_int_equal(ftruncate(fd, 4096), 0);
+    char *memory = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+
+    found(56);
+    munmap(memory, 4096);
+    close(fd);
+    unlink(path);
+    rmdir(directory);
+    found(56);
+    seen = true;
+    assert_true(roots_keep_distances());
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(static_data),
     cmocka_unit_test(the_brk_heap),
@@ -424,6 +450,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_guard_page_is_passed_over),
     cmocka_unit_test(a_sparse_giant_is_cheap),
     cmocka_unit_test(pieces_are_small),
+    cmocka_unit_test(distances_are_known_for_ever),
 };
 
 int main(void)
