@@ -8,7 +8,7 @@
 
 #include "base/atomics.h"
 #include "base/options.h"
-#include "base/sys.h"
+#include "base/park.h"
 #include "gc/limiter.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
@@ -104,8 +104,8 @@ static bool try_pacing(void)
 
 static void begin_pacing(void)
 {
-    while (!try_pacing())
-        sys_yield();
+    for (unsigned looks = 0; !try_pacing(); looks++)
+        park_between_looks(looks);
 }
 
 static void publish(void)

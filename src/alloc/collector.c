@@ -115,8 +115,8 @@ static void sweep_rest(void)
         more = sweep_some(SWEEP_BATCH);
         runtime_leave_task();
     }
-    while (!sweep_is_done())    /* somebody is sweeping the last ones */
-        sys_yield();
+    for (unsigned looks = 0; !sweep_is_done(); looks++)     /* somebody is sweeping the last ones */
+        park_between_looks(looks);
 }
 
 /* Whoever waits for a cycle may hold the lock that the fork waits for that keeps the cycle

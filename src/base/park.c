@@ -4,6 +4,8 @@
 #include <linux/futex.h>
 #include <time.h>
 
+enum { YIELDS = 50, SLEEP_NS = 50000 };
+
 void park_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns)
 {
     struct timespec limit = {
@@ -20,6 +22,14 @@ void park_for(uint64_t ns)
     static const uint32_t never_woken;
 
     park_wait(&never_woken, 0, ns);
+}
+
+void park_between_looks(unsigned looks)
+{
+    if (looks < YIELDS)
+        sys_yield();
+    else
+        park_for(SLEEP_NS);
 }
 
 void park_wake(const uint32_t *word, int count)

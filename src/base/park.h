@@ -17,6 +17,10 @@ void park_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 /* Sleeps for so long, or less; nobody wakes it. */
 void park_for(uint64_t ns);
 
+/* Between two looks at what another task will soon have done, and wakes nobody for; `looks` counts them
+ * from 0.  It sleeps before long: a real-time thread that only yields keeps the other from its processor. */
+void park_between_looks(unsigned looks);
+
 /* Wakes up to count sleepers of the word. */
 void park_wake(const uint32_t *word, int count);
 

@@ -91,6 +91,8 @@ static struct {
 /* False: a fork keeps the gate closed. */
 static bool finish_last_sweep(void)
 {
+    unsigned looks = 0;
+
     while (!sweep_is_done()) {
         if (!runtime_enter_task())
             return false;
@@ -98,7 +100,7 @@ static bool finish_last_sweep(void)
 
         runtime_leave_task();
         if (!more)
-            sys_yield();                /* somebody is sweeping the last ones */
+            park_between_looks(looks++);        /* somebody is sweeping the last ones */
     }
     return true;
 }

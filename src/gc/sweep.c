@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "base/options.h"
-#include "base/sys.h"
+#include "base/park.h"
 #include "gc/cycle.h"
 #include "heap/ceded.h"
 #include "heap/ready.h"
@@ -13,7 +13,7 @@
 
 enum {
     FIRST_GENERATION = 2,
-    SPINS = 200,                /* looks at a span that somebody else sweeps, before yielding */
+    SPINS = 200,                /* looks at a span that somebody else sweeps, without a system call */
     POISON = 0xdb,
 };
 
@@ -212,7 +212,7 @@ void sweep_span(struct span *span)
         if (i < SPINS)
             CPU_RELAX();
         else
-            sys_yield();
+            park_between_looks(i - SPINS);
     }
 }
 

@@ -53,7 +53,6 @@ enum {
     REAP_PROBES = 64,           /* structures looked at per thread_reap_dead: 0.2 us each */
     REAP_CACHES = 4,            /* caches given back per call: tens of us each */
     SURE_STACK = 1 << 20,
-    GATE_SPINS = 50,
     GATE_SLEEP_NS = 50000,
     GATE_SLICE_NS = 10000000,
     GATE_PATIENCE_NS = 500000000,
@@ -470,12 +469,8 @@ static bool tasks_inside(void)
 /* Nobody wakes us: who leaves the runtime has better things to do. */
 static void wait_while(bool (*inside)(void))
 {
-    for (unsigned i = 0; inside(); i++) {
-        if (i < GATE_SPINS)
-            sys_yield();
-        else
-            park_for(GATE_SLEEP_NS);
-    }
+    for (unsigned looks = 0; inside(); looks++)
+        park_between_looks(looks);
 }
 
 void runtime_gate_close(void)

@@ -1,4 +1,6 @@
 /* test_sweep.c -- from mark bits to free slots, by one and by many sweepers */
+#include <sched.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "fake_world.h"
@@ -479,15 +481,37 @@ static void test_sweepers_at_the_same_span(void **state)
 }
 
 static uint32_t returned;       /* atomic */
+static int waiter_tid;          /* atomic */
 
 static void *wait_task(void *span)
 {
+    store_release(&waiter_tid, sys_gettid());
     sweep_span(span);
     store_release(&returned, 1);
     return NULL;
 }
 
-/* While somebody else is at it, sweep_span does not return. */
+/* Until the task is in a system call that sleeps; false: it does not come to that. */
+static bool falls_asleep(int tid)
+{
+    char path[64], line[256];
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    for (int i = 0; i < 2000; i++) {
+        FILE *file = fopen(path, "r");
+        bool asleep = file != NULL && fgets(line, sizeof line, file) != NULL && strstr(line, ") S ") != NULL;
+
+        if (file != NULL)
+            fclose(file);
+        if (asleep)
+            return true;
+        usleep(1000);
+    }
+    return false;
+}
+
+/* While somebody else is at it, sweep_span does not return.  It sleeps: the other may be of a lower class, and
+ * need the processor. */
 static void test_waits_for_the_other_sweeper(void **state)
 {
     pthread_t waiter;
@@ -499,13 +523,19 @@ static void test_waits_for_the_other_sweeper(void **state)
     fake_mark();
     returned = 0;
     store_release(&span->sweepgen, sweep_generation - 1);
+    waiter_tid = 0;
     pthread_create(&waiter, NULL, wait_task, span);
+    while (load_acquire(&waiter_tid) == 0)
+        sched_yield();
+    bool slept = falls_asleep(load_relaxed(&waiter_tid));
+
     for (int i = 0; i < 20; i++) {
         usleep(1000);
         assert_int_equal(load_acquire(&returned), 0);
     }
     store_release(&span->sweepgen, sweep_generation);
     pthread_join(waiter, NULL);
+    assert_true(slept);
     for (uint32_t w = 0; w * 64 < span->slots; w++)     /* what that other would have done */
         span->bits[w].mark = span->bits[w].black = 0;
     sweep_all();
