@@ -50,11 +50,11 @@ static AT_START ALIGNED(CACHE_LINE) struct {
     bool again;                 /* somebody wants a cycle that starts later than the running one */
     bool forced;                /* ... and asked by hand */
     bool present;               /* the collector's task is there, and will look at `work` */
+    bool wake;                  /* ... and is to be woken when CYCLE is released, which it needs at once */
     uint32_t suspended;         /* collect_suspend nesting */
     uint32_t started;           /* cycles begun */
     uint32_t finished;          /* cycles whose sweep is over; futex */
     uint32_t last_abandoned;    /* number of the last cycle that was abandoned */
-    bool wake;                  /* ... and is to be woken when CYCLE is released, which it needs at once */
     int process;                /* whose task `present` is: the child of a vfork or a raw clone has none */
     bool forbidden;             /* before collect_init: no cycle may ever start */
     uint32_t childless;         /* atomic: none in forked children */

@@ -62,6 +62,7 @@ INLINE size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* See FIRST_ABOVE.  end: where `high` is in a row. */
 INLINE size_t first_above(const void *rows, size_t count, size_t row_bytes, size_t end, uintptr_t address)
 {
     size_t low = 0, high = count;

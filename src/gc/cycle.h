@@ -2,7 +2,7 @@
  *
  * PURPOSE  Runs one cycle on the calling task (the collector's own, or a parked thread) and
  *          returns a report; prints nothing, starts nothing.
- * LOCKING  One cycle at a time: alloc/collect.c sees to it.  Not inside the runtime gate: the cycle
+ * LOCKING  One cycle at a time: alloc/collector.c sees to it.  Not inside the runtime gate: the cycle
  *          enters it for each stop, so that forks wait for stops, not for cycles.
  */
 #ifndef GCALLOC_GC_CYCLE_H

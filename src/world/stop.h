@@ -3,7 +3,7 @@
  * PURPOSE    Every task of the process except the collector's own is parked: in
  *            the stop handler, at the end of a slow path, or held in a blocked
  *            region.  Tasks that were never announced are found in
- *            /proc/self/task.  See stop.c for the protocol and its argument.
+ *            /proc/self/task.  See stop_protocol.h for the protocol and its argument.
  * LOCKING    WORLD, held from world_stop to world_start.
  * INVARIANT  (I7) between the two: no malloc, no libc lock, no stdio, no
  *            dl_iterate_phdr.  (I8) when a task cannot be stopped, world_stop

@@ -18,7 +18,7 @@
 bool task_spawn(void (*run)(void *argument), void *argument);
 /* Number of our tasks alive. */
 unsigned task_count(void);
-/* Waits until no task of ours is left (fork, unshare).  The caller is parked or holds no lock. */
+/* Waits until no task of ours is left (unshare and its kin).  The caller is parked or holds no lock. */
 void task_wait_all(void);
 /* Tasks that exist but are not exempt yet (stop.h); they soon will be. */
 unsigned task_starting(void);
