@@ -55,7 +55,7 @@ static bool is_empty(struct range range)
 }
 
 /* Where nobody marks, and nobody will before it is left.  Also while a cycle that is given up cannot tell the
- * world, for some thread does not stop. */
+ * world, for a fork keeps it from that. */
 struct unmarked {
     struct thread *thread;      /* in the runtime, where the phase stands still; NULL: no memory for it */
     bool in_gate;               /* then: no cycle runs at all, and this says that no fork comes between */

@@ -29,8 +29,9 @@
  * step 3, for the program would have a fault at each page that it writes to: what was never armed counts
  * as written, so if it goes on, pre-cleaning looks again at all there is.
  *
- * A cycle that cannot be sound is abandoned: in a stop the phase goes back to GC_OFF, so that no
- * slow path marks any more; then the marks are cleared; nothing else has been changed.
+ * A cycle that cannot be sound is abandoned: in a stop, or where some thread does not stop while none is in a
+ * slow path, the phase goes back to GC_OFF, so that no slow path marks any more; then the marks are cleared;
+ * nothing else has been changed.
  */
 #include "gc/cycle.h"
 
@@ -298,25 +299,32 @@ static void end_marking_stopped(struct cycle_report *report, const struct cycle_
     sweep_begin_stopped(report->spared);
 }
 
-/* Nothing was changed but marks.  The world runs. */
+/* Nothing was changed but marks.  The world runs.  A thread that does not stop is in no slow path, most
+ * likely: it waits for the child of a vfork, or blocks all signals.  That will do. */
 static void forget_marking(const struct cycle_hooks *hooks, struct cycle_report *report)
 {
     struct stop_clock clock;
     const char *why;
+    bool stopped;
 
     store_relaxed(&cycle_pressure_ns, 0);
     mark_give_up();
-    while (!stop(&clock, &why)) {
+    while (!(stopped = stop(&clock, &why)) && !runtime_close()) {
         hooks->late();
         park_for(RETRY_NS);
     }
+    if (!stopped)
+        clock.signal_ns = host_clock_ns();
     report->heap_after_mark = hooks->live_bytes();
     report->gc_after_mark = hooks->gc_live_bytes();
     set_marking(false, false);
     cycles.marks_stale = true;          /* before a fork can come in */
     report->concurrent_ns =
         clock.signal_ns - report->start_ns - report->setup_ns - report->termination_ns;
-    report->termination_ns += start(report, &clock);
+    if (stopped)
+        report->termination_ns += start(report, &clock);
+    else
+        runtime_open();
 }
 
 /* --- marking in one stop ---------------------------------------------------------------- */

@@ -10,8 +10,8 @@
 
 #include "gc/sweep.h"
 
-/* Written with the world stopped, read by slow paths (which no stop interrupts); back to GC_OFF by
- * whoever ends the sweep. */
+/* Written with the world stopped, or while nobody is in a slow path; read by slow paths, which no stop
+ * interrupts; back to GC_OFF by whoever ends the sweep. */
 enum gc_phase { GC_OFF, GC_MARKING, GC_SWEEPING };
 extern uint32_t gc_phase;       /* atomic, relaxed */
 

@@ -56,6 +56,7 @@ enum {
     GATE_SLEEP_NS = 50000,
     GATE_SLICE_NS = 10000000,
     GATE_PATIENCE_NS = 500000000,
+    CLOSE_LOOKS = GATE_SPINS + 200,     /* 10 ms: nobody at the gate may run out of patience meanwhile */
 };
 
 struct thread thread_none;
@@ -487,6 +488,39 @@ void runtime_gate_open(void)
     park_wake_all(&gate.closed);
     fetch_sub_acq_rel(&gate.closed_to_tasks, 1);
     park_wake_all(&gate.closed_to_tasks);
+}
+
+static void open_to_task(void)
+{
+    fetch_sub_acq_rel(&gate.closed, 1);
+    park_wake_all(&gate.closed);
+    runtime_leave_task();
+}
+
+/* Whoever has no structure does its slow paths under THREADS. */
+bool runtime_close(void)
+{
+    if (!runtime_enter_task())
+        return false;
+    fetch_add_seq_cst(&gate.closed, 1);
+    for (unsigned i = 0; threads_inside(); i++) {
+        if (i == CLOSE_LOOKS) {
+            open_to_task();
+            return false;
+        }
+        if (i < GATE_SPINS)
+            sys_yield();
+        else
+            park_for(GATE_SLEEP_NS);
+    }
+    threads_lock();
+    return true;
+}
+
+void runtime_open(void)
+{
+    threads_unlock();
+    open_to_task();
 }
 
 /* ----------------------------------------------------------------------- parking */

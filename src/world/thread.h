@@ -146,6 +146,11 @@ uintptr_t thread_signal_begin(struct thread *thread, uintptr_t rip, uintptr_t rs
 /* With the place that it returns to. */
 void thread_signal_end(struct thread *thread, uintptr_t parked_sp, uintptr_t rip, uintptr_t rsp);
 
+/* A task, until runtime_open: no thread is in the runtime, and none enters.  For a moment only, and not while
+ * the world is stopped.  False: some thread does not leave, or a fork is under way. */
+bool runtime_close(void);
+void runtime_open(void);
+
 /* In the forked child: the calling thread is the only one left. */
 void thread_fork_child(void);
 /* The lock on the list, for fork.c and for what must not be cut by a fork; see fork.h. */

@@ -1,8 +1,8 @@
-/* deaf.c -- a thread that no stop reaches must not hold up those that change their mappings
+/* deaf.c -- a thread that no stop reaches must not hold up those that change their mappings, or themselves
  *
  * PURPOSE  While a cycle marks a thread blocks all signals, the stop signal with them, for as long as it likes.
- *          The cycle cannot end, and cannot tell the world that it is given up.  Another thread hides and
- *          shows pages of a block meanwhile.  Afterwards all is as ever.
+ *          The cycle is given up without a stop.  Another thread makes a call meanwhile for which there may be
+ *          no task of ours, and hides and shows pages of a block.  Afterwards all is as ever.
  *
  * Links what libgcalloc.a is made of.
  */
@@ -10,6 +10,7 @@
 #include <gcalloc.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "gc/cycle.h"
@@ -27,8 +28,9 @@ static void *block_signals(void *unused)
             continue;
         uint64_t mask = signals_block_all();
         /* Some cycle may have ended just before: then the next one has not begun to mark. */
-        while (load_relaxed(&gc_phase) == GC_MARKING && load_acquire(&hear) == 0)
-            store_release(&deaf, 1);
+        store_release(&deaf, load_relaxed(&gc_phase) == GC_MARKING);
+        while (load_relaxed(&deaf) != 0 && load_acquire(&hear) == 0)
+            CPU_RELAX();
         store_release(&deaf, 0);
         signals_restore(mask);
     }
@@ -60,6 +62,8 @@ static void one_round(void)
     pthread_create(&blocking, NULL, block_signals, NULL);
     pthread_create(&collecting, NULL, collect, NULL);
     await_deaf();
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        exit(4);
     for (int i = 0; i < HIDINGS; i++)
         if (!hide() || !show())
             exit(3);

@@ -86,6 +86,17 @@ void runtime_leave_task(void)
 {
 }
 
+static bool fake_gate_fails;
+
+bool runtime_close(void)
+{
+    return !fake_gate_fails;
+}
+
+void runtime_open(void)
+{
+}
+
 bool threads_forked(void)
 {
     return false;
@@ -471,7 +482,7 @@ static unsigned fake_was_late;
 static inline void fake_late(void)
 {
     fake_was_late++;
-    fake_stop_fails = false;
+    fake_stop_fails = fake_gate_fails = false;
 }
 
 static const struct cycle_hooks fake_hooks = {

@@ -715,6 +715,11 @@ static void stop_no_more(void)
     fake_stop_fails = true;
 }
 
+static void leave_no_more(void)
+{
+    fake_stop_fails = fake_gate_fails = true;
+}
+
 static void test_failures_change_nothing(void **state)
 {
     struct cycle_report report = { .goal = 3 };
@@ -734,7 +739,12 @@ static void test_failures_change_nothing(void **state)
     check_forgotten(&report, "told to fail");
     fake_roots_fail = false;
     assert_int_equal(fake_was_late, 0);
-    fake_cleaning = stop_no_more;       /* also not to say that it is over */
+    fake_cleaning = stop_no_more;       /* also not to say that it is over: the slow paths will do */
+    assert_false(cycle_run(true, true, &fake_hooks, &report));
+    check_forgotten(&report, "told to fail");
+    assert_int_equal(fake_was_late, 0);
+    fake_stop_fails = false;
+    fake_cleaning = leave_no_more;
     assert_false(cycle_run(true, true, &fake_hooks, &report));
     check_forgotten(&report, "told to fail");
     assert_int_equal(fake_was_late, 1);

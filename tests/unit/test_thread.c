@@ -229,6 +229,36 @@ static void the_gate_waits_for_tasks(void **state)
     task_wait_all();
 }
 
+static void *enter_once(void *unused)
+{
+    struct thread *thread = runtime_enter();
+
+    store_release(&step, 1);
+    wait_for(&step, 2);
+    runtime_leave(thread);
+    thread_detach();
+    return unused;
+}
+
+static void a_task_closes_when_nobody_is_inside(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    step = 0;
+    pthread_create(&thread, NULL, enter_once, NULL);
+    wait_for(&step, 1);
+    assert_false(runtime_close());
+    store_release(&step, 2);
+    pthread_join(thread, NULL);
+    assert_true(runtime_close());
+    runtime_open();
+    runtime_gate_close();               /* a fork is under way */
+    assert_false(runtime_close());
+    runtime_gate_open();
+    runtime_leave(runtime_enter());
+}
+
 /* ---------------------------------------------------------------------- parking */
 
 static void parking_saves_the_registers(void **state)
@@ -416,6 +446,7 @@ int main(void)
         cmocka_unit_test(the_runtime_nests),
         cmocka_unit_test(the_gate_waits_and_keeps_out),
         cmocka_unit_test(the_gate_waits_for_tasks),
+        cmocka_unit_test(a_task_closes_when_nobody_is_inside),
         cmocka_unit_test(parking_saves_the_registers),
         cmocka_unit_test(the_child_is_alone),
         cmocka_unit_test(a_fork_inside_the_runtime_does_not_wait),
