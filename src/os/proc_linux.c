@@ -26,7 +26,8 @@ static const char *const hiding_libraries[] = {
     "libdb-", "libdb_", "libgiac.so", "libluajit-", "libswipl.so",
 };
 
-/* As distances that it follows (gc/distance.h).  What python wheels bring along is libfontconfig-12ab34cd.so. */
+/* As distances that it follows (gc/distance.h).  What python wheels bring along is
+ * libfontconfig-12ab34cd.so. */
 static const char *const distance_libraries[] = { "libfontconfig.so", "libfontconfig-" };
 
 #define BEGINS_AS_ONE_OF(name, prefixes) begins_as((name), (prefixes), sizeof (prefixes) / sizeof *(prefixes))
