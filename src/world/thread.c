@@ -56,7 +56,7 @@ enum {
     GATE_SLEEP_NS = 50000,
     GATE_SLICE_NS = 10000000,
     GATE_PATIENCE_NS = 500000000,
-    CLOSE_LOOKS = GATE_SPINS + 200,     /* 10 ms: nobody at the gate may run out of patience meanwhile */
+    CLOSE_LOOKS = 250,          /* 10 ms: nobody at the gate may run out of patience meanwhile */
 };
 
 struct thread thread_none;
@@ -508,10 +508,7 @@ bool runtime_close(void)
             open_to_task();
             return false;
         }
-        if (i < GATE_SPINS)
-            sys_yield();
-        else
-            park_for(GATE_SLEEP_NS);
+        park_between_looks(i);
     }
     threads_lock();
     return true;
