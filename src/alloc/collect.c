@@ -333,6 +333,8 @@ void collect_nap(struct thread *thread)
     struct spilled_registers save;
     uint32_t ns = thread->nap_ns;
 
+    if (thread->in_runtime != 0)
+        return;                 /* as in collect_start_wanted */
     thread->nap_ns = 0;
     thread->assist_debt -= min_size((uint64_t)ns * NAP_WORK / NAP_NS, thread->assist_debt);
     thread->begged_debt = 0;

@@ -402,6 +402,8 @@ void collect_start_wanted(void)
 {
     bool inline_run = false, started = false;
 
+    if (thread_self->in_runtime != 0)
+        return;                 /* in a handler that interrupted a slow path: when that ends */
     thread_self->wants_cycle = false;
     uint64_t mask = lock_cycle();
     if (collect_goal_reached())
@@ -415,11 +417,13 @@ void collect_start_wanted(void)
         wait_finished(number);  /* or the program would outrun the collections it asked for */
 }
 
+/* A handler that interrupted a slow path cannot wait: the cycle may, for what the thread holds. */
 bool collect_now(void)
 {
+    const struct thread *thread = thread_attach();
     bool inline_run;
 
-    if (thread_attach() == NULL)
+    if (thread == NULL || thread->in_runtime != 0)
         return false;
     uint64_t mask = lock_cycle();
     uint32_t number = collector.started + 1;

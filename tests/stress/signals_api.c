@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -548,6 +549,39 @@ static void killed_child(void)
     printf("ok killed_child\n");
 }
 
+static void collect_in_handler(int number)
+{
+    if (gc_collect != NULL)
+        gc_collect();
+    on_a(number);
+}
+
+/* The handler comes wherever the timer will have it, in malloc and free, too, and then cannot wait for a
+ * cycle: the sweep may need what was interrupted. */
+static void collect_anywhere(void)
+{
+    enum { TIMES = 100, BLOCKS = 64, LARGE = 40000 };
+    static char *blocks[BLOCKS];
+    struct itimerval once = { .it_value = { 0, 100 } };
+    int begun = -1;
+
+    hits_a = 0;
+    set(SIGVTALRM, collect_in_handler, SA_RESTART, NULL);
+    for (unsigned i = 0; hits_a < TIMES; i++) {
+        if (hits_a != begun) {
+            begun = hits_a;
+            once.it_value.tv_usec = 100 + hits_a % 7 * 10;
+            setitimer(ITIMER_VIRTUAL, &once, NULL);
+        }
+        free(blocks[i % BLOCKS]);
+        blocks[i % BLOCKS] = malloc(LARGE + i % 50 * 4096);
+        EXPECT(blocks[i % BLOCKS] != NULL);
+    }
+    for (unsigned i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    printf("ok collect_anywhere\n");
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -568,5 +602,6 @@ int main(void)
     set_in_handler();
     children();
     killed_child();
+    collect_anywhere();
     return failures != 0;
 }
