@@ -148,6 +148,13 @@ static void reach_distance(uintptr_t word, const struct source *from)
         reach_object(object, from);
 }
 
+/* The word may be two digits of a number, where it is no address. */
+static void reach_digits(uintptr_t word, const struct source *from)
+{
+    if (!heap_contains(word_address(word)))
+        reach_word(digits_address(word), from);
+}
+
 static void scan_words(struct object holder, uintptr_t low, uintptr_t high)
 {
     size_t step = object_word_step(span_kind(holder.span));
@@ -158,6 +165,8 @@ static void scan_words(struct object holder, uintptr_t low, uintptr_t high)
 
         reach_word(word, &from);
         reach_distance(word, &from);
+        if (step == PACKED_STEP && low % sizeof(uintptr_t) == 0)
+            reach_digits(word, &from);
     }
 }
 
@@ -230,6 +239,8 @@ static void visit_root(void *unused, enum root_kind kind, const uintptr_t *low,
         if (kind == ROOT_STACK && heap_contains(word_address(word)) && is_signal_frame(at))
             continue;
         reach_word(word, &from);
+        if (kind == ROOT_DATA && (uintptr_t)at % sizeof word == 0)
+            reach_digits(word, &from);
         if (kind == ROOT_STACK && word % 8 == 0 && (uintptr_t)at % 8 == 0 &&
             !is_object(object_of_word(word)))
             reach_word(word - 1, &from);

@@ -5,8 +5,10 @@
  *            exponent of a boxed double; low tags are interior pointers.  Free
  *            slots, slots freed elsewhere and the tail of a span name nothing.
  *            Words stand at multiples of 4, in packed structures (Ruby's files are such);
- *            in what gc_alloc returned at multiples of 8.  Where fontconfig is loaded words may be
- *            distances, too: distance.h.
+ *            in what gc_alloc returned at multiples of 8.
+ *            An integer of Python's names what it is the address of: ctypes gives no other
+ *            copy of a handle.  Its digits have 30 bits, a word holds two of them.
+ *            Where fontconfig is loaded words may be distances, too: distance.h.
  * LOCKING    None.  Spans are type-stable, so a stale span can be looked at; the
  *            answer is exact with the world stopped, or for a live object.
  */
@@ -26,6 +28,16 @@ struct object {
 INLINE uintptr_t word_address(uintptr_t word)
 {
     return word & (((uintptr_t)1 << ADDRESS_BITS) - 1);
+}
+
+enum { DIGIT_BITS = 30 };
+
+/* The number whose two digits a word holds, the lower one first; 0: they are no digits. */
+INLINE uintptr_t digits_address(uintptr_t word)
+{
+    uintptr_t low = (uint32_t)word, high = word >> 32;
+
+    return low >> DIGIT_BITS == 0 ? high << DIGIT_BITS | low : 0;
 }
 
 /* Of the slots of one word those that hold objects: a cached slot is the allocator's. */

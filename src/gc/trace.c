@@ -5,13 +5,11 @@
 
 #include "base/check.h"
 #include "gc/distance.h"
+#include "gc/words.h"
 #include "heap/ceded.h"
 #include "os/vm.h"
 
 _Static_assert((QUEUE_WORDS & (QUEUE_WORDS - 1)) == 0, "indices are masked");
-
-/* Four halves of words, and eight quarters. */
-enum { HALVES_BYTES = 16 };
 
 enum {
     SCAN_STEP = HOSTILE(8, 1),  /* words looked at between two looks at the room in the queue */
@@ -34,79 +32,6 @@ _Static_assert(AGAIN_STEP % HALVES_BYTES == 0 && AGAIN_STEP / PACKED_STEP <= AGA
 INLINE uint32_t queue_length(const struct tracer *tracer)
 {
     return tracer->tail - tracer->head;
-}
-
-/* Appends to `queue`, a ring of `size` entries, what of the words of [at, end) may name an object in
- * [base, base + heap).  No branch depends on a word: half of them name something, and nobody could
- * foresee which. */
-INLINE uint32_t queue_words(uintptr_t *queue, uint32_t size, uint32_t tail, uintptr_t at,
-                            uintptr_t end, uintptr_t base, size_t heap)
-{
-    UNROLL_TWICE
-    for (; at < end; at += sizeof(uintptr_t)) {
-        uintptr_t address = word_address(load_relaxed((const uintptr_t *)at));
-        queue[tail % size] = address;
-        tail += address - base < heap;
-    }
-    return tail;
-}
-
-/* The same of one word, at a multiple of 4. */
-INLINE uint32_t queue_word(uintptr_t *queue, uint32_t size, uint32_t tail, uintptr_t at,
-                           uintptr_t base, size_t heap)
-{
-    uintptr_t address = word_address(load_word((const void *)at));
-
-    queue[tail % size] = address;
-    return tail + (address - base < heap);
-}
-
-typedef uint16_t quarters VECTOR(HALVES_BYTES, 4);
-typedef char octets VECTOR(HALVES_BYTES, HALVES_BYTES);
-
-/* Where upper_halves has a bit for the halves at multiples of 8, and for the others. */
-enum { HALVES_EVEN = 0x0101, HALVES_ODD = 0x1010 };
-
-/* Which of the four halves at `at` may be the upper ones of words that name something: bits 32 to 47 of all
- * addresses in the heap are one of a few values. */
-INLINE unsigned upper_halves(uintptr_t at, uintptr_t base, size_t heap)
-{
-#if defined(__SANITIZE_THREAD__)        /* it would see no atomic loads */
-    (void)at, (void)base, (void)heap;
-    return HALVES_EVEN | HALVES_ODD;
-#else
-    const quarters zero = { 0 };
-    quarters first = zero + (uint16_t)(base >> 32);
-    quarters more = zero + (uint16_t)(((base + heap - 1) >> 32) - (base >> 32));
-    octets within = (octets)(*(const quarters *)at - first <= more);
-
-    return (unsigned)__builtin_ia32_pmovmskb128(within) & (HALVES_EVEN | HALVES_ODD);
-#endif
-}
-
-/* The same with words at multiples of 4, which do not begin before `low`.  Most of what malloc memory
- * holds is no address, and hardly any address stands at an odd multiple of 4.  What is written at the
- * same time may be missed: it will be looked at again. */
-INLINE uint32_t queue_packed(uintptr_t *queue, uint32_t size, uint32_t tail, uintptr_t low,
-                             uintptr_t at, uintptr_t end, uintptr_t base, size_t heap)
-{
-    for (; at + HALVES_BYTES <= end; at += HALVES_BYTES) {
-        unsigned halves = upper_halves(at, base, heap);
-        if (halves == 0)
-            continue;
-        tail = queue_words(queue, size, tail, at, at + HALVES_BYTES, base, heap);
-        if (LIKELY((halves & HALVES_EVEN) == 0))
-            continue;
-        if (at != low)
-            tail = queue_word(queue, size, tail, at - PACKED_STEP, base, heap);
-        tail = queue_word(queue, size, tail, at + PACKED_STEP, base, heap);
-    }
-    if (UNLIKELY(at < end)) {
-        tail = queue_words(queue, size, tail, at, end, base, heap);
-        if (at != low)
-            tail = queue_word(queue, size, tail, at - PACKED_STEP, base, heap);
-    }
-    return tail;
 }
 
 /* Makes room in the queue: its newest words go to the stack.  False: that has none. */

@@ -430,6 +430,11 @@ static void put_packed(char *at, const void *object)
     memcpy(at, &object, sizeof object);
 }
 
+static uintptr_t digits_of(const void *object)
+{
+    return word_of(object) >> DIGIT_BITS << 32 | (word_of(object) & ((1u << DIGIT_BITS) - 1));
+}
+
 /* At every odd multiple of 4 of a block, and around the ends of the pieces of a large one. */
 static void test_packed_words(void **state)
 {
@@ -458,6 +463,28 @@ static void test_packed_words(void **state)
             assert_true(is_object(objects[i]));
         assert_true(is_object(by_root) && !is_object(hidden));
     }
+}
+
+/* Python's integers, in memory of its own and in blocks; not in gc_alloc memory, nor with more in a digit. */
+static void test_addresses_in_digits(void **state)
+{
+    enum { ODD_BYTES = 80 };            /* no multiple of what is looked at together */
+    uintptr_t *block = fake_alloc(KIND_MALLOC, ODD_BYTES), *hidden = fake_alloc(KIND_GC, 64);
+    void *objects[ODD_BYTES / 8], *by_root = fake_alloc(KIND_GC, 16), *lost = fake_alloc(KIND_GC, 16);
+    void *too_large = fake_alloc(KIND_GC, 16);
+
+    (void)state;
+    for (size_t i = 0; i < ODD_BYTES / 8; i++)
+        block[i] = digits_of(objects[i] = fake_alloc(KIND_GC, 16));
+    hidden[0] = digits_of(lost);
+    fake_roots[1] = word_of(block);
+    fake_roots[2] = word_of(hidden);
+    fake_roots[100] = digits_of(by_root);
+    fake_roots[102] = digits_of(too_large) | (uintptr_t)1 << DIGIT_BITS;
+    fake_collect();
+    for (size_t i = 0; i < ODD_BYTES / 8; i++)
+        assert_true(is_object(objects[i]));
+    assert_true(is_object(by_root) && !is_object(lost) && !is_object(too_large));
 }
 
 /* Each word that a block has room for, with nothing like an address beside it, and tags. */
@@ -910,6 +937,7 @@ int main(void)
         TEST(test_manual_mode_keeps_malloc_blocks),
         TEST(test_large_objects_in_pieces),
         TEST(test_packed_words),
+        TEST(test_addresses_in_digits),
         TEST(test_lone_words),
         TEST(test_noscan_hides_what_it_holds),
         TEST(test_malloc_dies_in_the_second_cycle),
