@@ -42,18 +42,19 @@ static void look_at(struct look *look, const uintptr_t *words, size_t count)
 static bool ring_hides(struct look *look, const struct mapping *ring)
 {
     struct roots_scan *scan = &look->scan;
+    uintptr_t low = ring->low;
+    long got = 1;
 
     look->requests = 0;
-    for (uintptr_t low = ring->low; low < ring->high;) {
+    while (low < ring->high && got > 0) {
         size_t bytes = min_size(ring->high - low, ROOTS_PIECE_BYTES);
-        long got = remote_read(&scan->remote, scan->bounce, low, bytes);
 
-        if (got <= 0)
-            break;
-        look_at(look, scan->bounce, (size_t)got / sizeof(uintptr_t));
-        low += (size_t)got;
+        got = remote_read(&scan->remote, scan->bounce, low, bytes);
+        if (got > 0)
+            look_at(look, scan->bounce, (size_t)got / sizeof(uintptr_t));
+        low += (uintptr_t)got;
     }
-    return look->lost || look->requests < TELLING_REQUESTS;
+    return got < 0 || look->lost || look->requests < TELLING_REQUESTS;
 }
 
 static bool mappings_hide(bool (*is_lost)(uintptr_t word))
