@@ -44,6 +44,10 @@
 
 #define GC_NOTHROW __attribute__((nothrow))
 #define GC_USE_RESULT __attribute__((warn_unused_result))
+/* The name in the library, which dlsym and foreign function interfaces need.  D's runtime exports
+ * functions called gc_free, gc_realloc and gc_collect: with this library preloaded they must stay
+ * its own. */
+#define GC_NAMED(name) __asm__(#name)
 /* A new block, nothing else points to it; the numbers name the arguments with its size. */
 #define GC_NEW_BLOCK(...) \
     __attribute__((nothrow, malloc, alloc_size(__VA_ARGS__), warn_unused_result))
@@ -87,8 +91,8 @@ void *gc_alloc_array(size_t count, size_t size) GC_NEW_BLOCK(1, 2);
  * object NULL: gc_alloc(bytes).  bytes 0: gc_free(object), NULL.
  * RETURNS    The object; NULL with errno ENOMEM: as gc_alloc, and the old object is intact.
  * Like realloc(). */
-void *gc_realloc(void *object, size_t bytes) GC_NOTHROW GC_USE_RESULT
-    __attribute__((alloc_size(2)));
+void *gc_realloc(void *object, size_t bytes) GC_NAMED(gc_alloc_realloc) GC_NOTHROW
+    GC_USE_RESULT __attribute__((alloc_size(2)));
 
 /* gc_free -- gives an object back now, instead of after the next cycle
  *
@@ -96,7 +100,7 @@ void *gc_realloc(void *object, size_t bytes) GC_NOTHROW GC_USE_RESULT
  * below 16 bytes from gc_alloc_noscan, which shares its block, is left to the collector.
  * A pointer that is not the start of a block, or a block that is free already, ends the
  * process with a message, as free() does.  errno is preserved. */
-void gc_free(void *object) GC_NOTHROW;
+void gc_free(void *object) GC_NAMED(gc_alloc_free) GC_NOTHROW;
 
 /* gc_size -- how many bytes may be used at a block: what was asked for, or more
  *
@@ -122,7 +126,7 @@ void *gc_base(const void *address) GC_NOTHROW;
  *            may run (in the child of vfork, behind a seccomp filter, while a thread is in
  *            unshare, setns or set*id, without memory).
  * Like runtime.GC in Go. */
-bool gc_collect(void) GC_NOTHROW;
+bool gc_collect(void) GC_NAMED(gc_alloc_collect) GC_NOTHROW;
 
 /* gc_add_roots -- makes [low, high) roots: words in it keep blocks alive
  *

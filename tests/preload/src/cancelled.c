@@ -33,7 +33,7 @@ static void *run(void *unused)
 
 int main(void)
 {
-    int (*collect)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "gc_collect");
+    int (*collect)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "gc_alloc_collect");
 
     for (int i = 1; i <= 5; i++) {
         pthread_t thread;
