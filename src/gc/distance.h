@@ -6,7 +6,7 @@
  *            FcPattern.elts_offset, FcCharSet.leaves_offset and numbers_offset are, and the entries
  *            of a charset's array of leaves.  Distances from elsewhere, or to elsewhere, end in the
  *            same block (caches, frozen charsets) or in one that a pointer names, too (frozen
- *            leaves).  So it is from 2.4 to 2.18.
+ *            leaves).  So it is from 2.13 to 2.18.
  *
  *            The loops that scan words for addresses know nothing of it: a second look is taken.
  * LOCKING    distance_followed: atomic, relaxed; written in the stop in which marking begins, and
