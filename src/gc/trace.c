@@ -471,8 +471,9 @@ static void trace_queue(struct tracer *tracer, uint32_t least, uint64_t bytes)
             scanned += size;
         } else {
             tracer->head = head, tracer->ahead = ahead, tracer->tail = tail;
-            trace_object(tracer, span, slot);
-            tail = tracer->tail;
+            trace_object(tracer, span, slot);   /* with distances it may take entries from the queue, too */
+            head = tracer->head, ahead = tracer->ahead, tail = tracer->tail;
+            bytes -= min_size(size, bytes);
         }
     }
     tracer->head = head, tracer->ahead = ahead, tracer->tail = tail;

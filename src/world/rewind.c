@@ -35,6 +35,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <time.h>
 
 #include "base/bits.h"
 #include "base/sys.h"
@@ -43,7 +44,7 @@
 enum {
     SEARCH_BYTES = 40,
     SYSCALL_BYTES = 2,          /* of the instruction */
-    OUR_HIGH_HALF = 0x67636d65,
+    OUR_FLAGS = 0xc0,           /* ZF and SF */
     AGES = 1 << 30,             /* seconds */
 };
 
@@ -230,24 +231,43 @@ static const struct timed_call *timed_call(int number, const greg_t *registers)
     return NULL;
 }
 
-/* Has the timeout of a call that was wound back before gone by?  The first time it is replaced by one of the
- * same length by which the call is known again: a copy of the timespec, or an int whose register has
- * a high half, which the kernel does not look at. */
-static bool is_over(const struct timed_call *call, greg_t *registers, struct rewound_wait *wait)
+/* Was this call wound back, and interrupted again?  It is not another one of the same kind, for its flags
+ * are what no result leaves: both zero and negative.  The kernel hands them back after the call, and the
+ * program's next comparison changes them.  Registers are left alone: it may go on with what is in them. */
+static bool was_wound_back(const greg_t *registers, const struct rewound *rewound)
 {
-    greg_t *timeout = &registers[call->where];
-    greg_t copy = (greg_t)&wait->length, ms = (int32_t)*timeout;
+    struct rewound now = call_of(registers);
+
+    now.rip -= SYSCALL_BYTES;
+    now.number = rewound->number;
+    return (registers[REG_EFL] & OUR_FLAGS) == OUR_FLAGS && __builtin_memcmp(rewound, &now, sizeof now) == 0;
+}
+
+/* UINT64_MAX: for ever. */
+static uint64_t length_ns(const struct timed_call *call, const greg_t *registers)
+{
+    greg_t timeout = registers[call->where];
+
+    if (call->in_ms)
+        return (int32_t)timeout < 0 ? UINT64_MAX : (uint64_t)(int32_t)timeout * 1000000;
+    if (timeout == 0)
+        return UINT64_MAX;
+    const struct timespec *length = (const struct timespec *)timeout;
+
+    return min_size((size_t)length->tv_sec, AGES) * 1000000000u + (uint64_t)length->tv_nsec;
+}
+
+/* Has the timeout of a call that was wound back before gone by? */
+static bool is_over(const struct timed_call *call, greg_t *registers, struct thread *thread)
+{
     uint64_t now = host_clock_ns();
 
-    if (wait->end_ns != 0 && (call->in_ms ? *timeout >> 32 == OUR_HIGH_HALF : *timeout == copy))
-        return now >= wait->end_ns;
-    if (call->in_ms ? ms < 0 : *timeout == 0)
-        return false;           /* for ever */
-    wait->length = call->in_ms ? (struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }
-                               : *(const struct timespec *)*timeout;
-    wait->end_ns = now + min_size((size_t)wait->length.tv_sec, AGES) * 1000000000u +
-                   (uint64_t)wait->length.tv_nsec;
-    *timeout = call->in_ms ? (greg_t)OUR_HIGH_HALF << 32 | ms : copy;
+    if (was_wound_back(registers, &thread->rewound))
+        return now >= thread->rewound_end_ns;
+    uint64_t length = length_ns(call, registers);
+
+    thread->rewound_end_ns = length == UINT64_MAX ? length : now + length;
+    registers[REG_EFL] |= OUR_FLAGS;
     return false;
 }
 
@@ -256,8 +276,7 @@ static void make_again(int number, greg_t *registers, struct thread *thread)
 {
     const struct timed_call *timed = timed_call(number, registers);
 
-    if (timed != NULL && thread != NULL && is_over(timed, registers, &thread->rewound_wait)) {
-        thread->rewound_wait.end_ns = 0;
+    if (timed != NULL && thread != NULL && is_over(timed, registers, thread)) {
         registers[REG_RAX] = timed->over;
         return;
     }

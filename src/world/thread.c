@@ -137,7 +137,6 @@ static void reset_thread(struct thread *thread)
     thread->handled_rip = 0;
     thread->handled_rsp = 0;
     thread->rewound = (struct rewound){ 0 };
-    thread->rewound_wait.end_ns = 0;
     store_release(&thread->state, THREAD_RUNNING);
 }
 

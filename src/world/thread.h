@@ -28,8 +28,6 @@
 #ifndef GCALLOC_WORLD_THREAD_H
 #define GCALLOC_WORLD_THREAD_H
 
-#include <time.h>
-
 #include "base/sys.h"
 #include "heap/mcache.h"
 
@@ -37,12 +35,6 @@ enum { BARRIER_WORDS = HOSTILE(256, 2) };
 
 /* The last call of a thread that was wound back, as it will be made again; see rewind.h. */
 struct rewound { uintptr_t rip, rsp, number, arguments[3]; };
-
-/* A relative timeout that the kernel does not count down, of a call that was wound back. */
-struct rewound_wait {
-    struct timespec length;     /* as the program gave it: the call made again finds it here */
-    uint64_t end_ns;            /* on the clock of os/host.h; 0: none */
-};
 
 enum thread_state { THREAD_RUNNING, THREAD_PARKED, THREAD_HELD };
 
@@ -68,7 +60,7 @@ struct thread {
     uintptr_t handled_rip;      /* owner: where the program's last signal handler came in; */
     uintptr_t handled_rsp;      /* see rewind.h */
     struct rewound rewound;     /* owner */
-    struct rewound_wait rewound_wait;   /* owner */
+    uint64_t rewound_end_ns;    /* owner: when its timeout will have gone by */
 
     /* Owner only; see alloc/collect.c. */
     int64_t accounted;          /* bytes of cache.allocated_bytes - freed_bytes already told */

@@ -130,11 +130,10 @@ static long raw_poll(void)
 static long raw_nanosleep(void)
 {
     const struct timespec length = { .tv_nsec = WAIT_MS * 1000000 };
-    const struct timespec *timeout = &length;
     long result;
 
     __asm__ volatile("movl $35, %%eax\n\tsyscall"
-                     : "=a"(result), "+D"(timeout) : "S"(0) : "rcx", "r11", "memory");
+                     : "=a"(result) : "D"(&length), "S"(0) : "rcx", "r11", "memory");
     return result;
 }
 
@@ -146,7 +145,7 @@ static long raw_futex(void)
     long result;
 
     __asm__ volatile("movl $202, %%eax\n\tsyscall"
-                     : "=a"(result), "+r"(timeout) : "D"(&word), "S"(0 /* FUTEX_WAIT */), "d"(0)
+                     : "=a"(result) : "r"(timeout), "D"(&word), "S"(0 /* FUTEX_WAIT */), "d"(0)
                      : "rcx", "r11", "memory");
     return result;
 }
