@@ -1,5 +1,6 @@
 /* test_beside_distances.c -- words of malloc blocks that are distances to other malloc blocks (gc/distance.h) */
 #include "beside.h"
+#include "gc/distance.h"
 #include "gc/trace.h"
 
 enum how { STOPPED, BESIDE, COPIED };
@@ -253,6 +254,35 @@ static void test_loaded_while_a_cycle_marks(void **state)
     assert_false(is_object(garbage));
 }
 
+/* --- a stop, an assist and a hungry worker wait for the end of a turn ---------------------- */
+
+static void test_a_turn_ends(void **state)
+{
+    enum { BLOCKS = 10000, TURN_BYTES = 4096 };
+    static struct worklist list = { .max_blocks = UINT32_MAX };
+    static struct tracer tracer = { .list = &list, .role = TRACER_HELPING };
+    uintptr_t *first = NULL;
+
+    (void)state;
+    for (int i = 0; i < BLOCKS; i++) {
+        uintptr_t *block = fake_alloc(KIND_MALLOC, 48);
+
+        block[0] = word_of(first);
+        first = block;
+    }
+    store_relaxed(&distance_followed, 1);
+    assert_true(work_local_open(&list, &tracer.local));
+    worklist_enter(&list);
+    trace_word(&tracer, word_of(first));
+    assert_false(trace_at_most(&tracer, TURN_BYTES));
+    assert_in_range(tracer.scanned, TURN_BYTES, 2 * TURN_BYTES);
+    trace_to_closure(&tracer);
+    assert_true(tracer.scanned >= BLOCKS * 48);
+    work_local_surrender(&list, &tracer.local, false);
+    store_relaxed(&distance_followed, 0);
+    mark_clear();
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -265,6 +295,7 @@ int main(void)
         TEST(test_written_after_it_was_marked),
         TEST(test_written_after_it_was_kept),
         TEST(test_loaded_while_a_cycle_marks),
+        TEST(test_a_turn_ends),
     };
 
     fake_init();
