@@ -144,7 +144,7 @@ static inline void *heap_bump(size_t size)
 #define HEAP_STORE(slot, value) (*(slot) = (value))
 #if defined(BENCH_HEAP_LEAK)
 #include <stdbool.h>
-bool gc_collect(void) __attribute__((weak)); /* of the preloaded library */
+bool gc_collect(void) __asm__("gc_alloc_collect") __attribute__((weak)); /* of the preloaded library */
 #define HEAP_DROP(block) ((void)(block))
 #define HEAP_COLLECT() ((void)(gc_collect != NULL && gc_collect()))
 #else

@@ -24,7 +24,7 @@
 #include <setjmp.h>
 #include <stdbool.h>
 
-__attribute__((weak)) bool gc_collect(void);
+__attribute__((weak)) bool gc_collect(void) __asm__("gc_alloc_collect");
 
 enum {
     SLACK_MS = 20000,           /* later than this is a failure: a wait that begins anew at each stop */

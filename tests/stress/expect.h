@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 /* NULL without the library. */
-__attribute__((weak)) bool gc_collect(void);
+__attribute__((weak)) bool gc_collect(void) __asm__("gc_alloc_collect");
 
 static int failures;
 
