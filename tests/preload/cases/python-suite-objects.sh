@@ -1,6 +1,6 @@
 # PURPOSE: modules of python's own test suite that are about objects, with every object from malloc.
 NEEDS="python3"
-LIMIT=150
+LIMIT=240
 STRESS=1024
 STDERR=ignore # tracebacks of tests that fail on this machine anyway; the outcomes are in stdout
 WEIGHT=10
