@@ -1,6 +1,6 @@
 """driver -- what every driver shares: options, where products lie, building, one run, the report.
 
-A driver (run.py, cost.py, limit.py, pauses.py, throughput.py, spawn.py) makes a Bench, measures,
+A driver (run.py, cost.py, limit.py, metadata.py, pauses.py, throughput.py, spawn.py) makes a Bench, measures,
 and ends with finish(), which prints the tables and writes them and every figure.
 """
 import hashlib

@@ -137,13 +137,12 @@ static void reach_word(uintptr_t word, const struct source *from)
 static void reach_distance(uintptr_t word, const struct source *from)
 {
     const struct object holder = from->holder;
-    struct object object;
-
     uintptr_t origin = distance_origin(span_kind(holder.span), span_slot_address(holder.span, holder.slot));
 
     if (origin == 0 || (uintptr_t)from->word % sizeof(uintptr_t) != 0)
         return;
-    object = object_at_distance(origin, word);
+    struct object object = object_at_distance(origin, word);
+
     if (object.span != NULL)
         reach_object(object, from);
 }

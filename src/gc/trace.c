@@ -377,7 +377,7 @@ static void scan_again(struct tracer *tracer, const struct span *span, uint32_t 
     if (!object_range(span, slot, &object, &bytes))
         return;
     widen(&low, &high, object, bytes);
-    if (UNLIKELY(load_relaxed(&distance_followed) != 0) && span_kind(span) == KIND_MALLOC)
+    if (distance_origin(span_kind(span), object) != 0)
         distance_scan(tracer, object, low, high);
     for (; low < high; low = end) {
         end = high;

@@ -22,13 +22,13 @@
  * given to the program: at worst it sees one EINTR more, after a handler of its own
  * did run there.  And the other way round: a signal of the program that comes while ours is handled finds
  * the call wound back, and would not interrupt it.  So the same wrapper ends a call that was wound back
- * and not made yet (rewind_note).  Handlers installed by raw system calls leave both gaps open.
+ * and not made yet (thread->rewound).  Handlers installed by raw system calls leave both gaps open.
  *
  * Times: select, pselect and ppoll keep what is left in memory, absolute times are
  * exact, nanosleep is given its remainder.  What the kernel does not count down, as poll's milliseconds, is
  * waited for in full again: when the whole of it has gone by since the first stop, the next one ends the
  * call as its timeout would, or a wait for which stops come too often would never end.  So it lasts three
- * times as long at most.  SO_RCVTIMEO is not looked after.
+ * times as long at most.  The timeouts of SO_RCVTIMEO and io_uring_enter are not looked after.
  */
 #define _GNU_SOURCE             /* the registers of a ucontext */
 #include "world/rewind.h"

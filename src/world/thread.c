@@ -56,7 +56,7 @@ enum {
     GATE_SLEEP_NS = 50000,
     GATE_SLICE_NS = 10000000,
     GATE_PATIENCE_NS = 500000000,
-    CLOSE_LOOKS = 250,          /* 10 ms: nobody at the gate may run out of patience meanwhile */
+    CLOSE_LOOKS = 250,          /* 10 to 20 ms: nobody at the gate may run out of patience meanwhile */
 };
 
 struct thread thread_none;

@@ -74,3 +74,18 @@ wait_until() {
         sleep 0.05
     done
 }
+
+# stays_below MIB COMMAND -- a leaking program, which says at its end what it has kept, and its peak; without a
+# collector any peak will do
+stays_below() {
+    local most=$1 peak
+    shift
+    "$@" >out
+    grep kept out
+    peak=$(sed -n 's/^peak \([0-9]*\) MiB/\1/p' out)
+    if [ -z "${LD_PRELOAD:-}" ] || [ -n "${PRELOAD_NO_GC:-}" ] || [ "$peak" -lt "$most" ]; then
+        echo "peak as expected"
+    else
+        echo "peak $peak MiB"
+    fi
+}
